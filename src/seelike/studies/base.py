@@ -1,0 +1,144 @@
+"""What a study is: one question, asked of one or two models, answered by sums over images.
+
+A `Study` is its parameters. `Study.begin` looks at the models and gives a `Fold`: which tensors it needs, how a
+minibatch folds into the tally, how the tally becomes results, findings and figures. A tally is a flat dict of
+float64 tensors that add, so batches, processes and interrupted runs combine by adding.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import xarray as xr
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from seelike.anatomy import Anatomy, LayerSite
+
+Tally = dict[str, Tensor]
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Design:
+    """How the images of a pass are cut: what a fold must know before the first batch.
+
+    Attributes:
+        repeats: fresh random samples of the images, each cut into minibatches anew.
+        groups: minibatches of a repeat are dealt to so many groups, for the jackknife.
+        largest: images in the largest minibatch (a merged tail makes it larger than the rest).
+    """
+
+    repeats: int
+    groups: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """One minibatch of the estimator: `size` images, in group `group` of repeat `repeat`."""
+
+    index: int
+    repeat: int
+    group: int
+    size: int
+    first_id: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statement about a result: what was measured, how surely, and whether it bears out a claim.
+
+    Attributes:
+        study: name of the study; models: labels of the models that it is about.
+        statement: one sentence, with the value in it.
+        statistic: the quantity's name; value and error (standard error) are of it.
+        claim: what is being tested, or "" for a mere description; verdict is None then.
+        paper: what the paper reports for its own models, with its place in it.
+    """
+
+    study: str
+    models: tuple[str, ...]
+    statement: str
+    statistic: str
+    value: float
+    error: float
+    claim: str = ""
+    verdict: Verdict | None = None
+    paper: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain data, for `findings.json`."""
+        return asdict(self)
+
+
+def judge(difference: float, error: float, quantile: float) -> Verdict:
+    """Whether a difference is above zero, below it, or not told from it at 95 %.
+
+    A difference that is not a number, or has no error (too few minibatches), cannot be told.
+    """
+    if difference - quantile * error > 0:
+        return "holds"
+    return "does not hold" if difference + quantile * error < 0 else "cannot tell"
+
+
+class NonFinite(ArithmeticError):
+    """A NaN or an infinity among the activations of `model` at `site`."""
+
+    def __init__(self, model: str, site: LayerSite) -> None:
+        super().__init__(f"NaN or infinite values in {model} at {site.name} {site.shape}")
+        self.model = model
+        self.site = site
+
+
+class Fold(ABC):
+    """One study at work in one pass."""
+
+    notes: list[str]
+    """What the user should know: layers left out, values that need a word."""
+
+    @abstractmethod
+    def sites(self, model: str) -> Iterable[LayerSite]:
+        """The layer sites of `model` whose tensors this fold wants to see."""
+
+    @abstractmethod
+    def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
+        """Take what is needed from one site's tensor (n, *site.shape) of a whole minibatch; keep no reference to it."""
+
+    @abstractmethod
+    def empty(self) -> Tally:
+        """The tally of no images."""
+
+    @abstractmethod
+    def finish(self, minibatch: Minibatch, tally: Tally) -> None:
+        """Add a minibatch whose sites have all been seen to the tally, in place. Raises `NonFinite`."""
+
+    @abstractmethod
+    def results(self, tally: Tally) -> dict[str, xr.Dataset]:
+        """Turn a tally into labelled results: path in the result tree -> Dataset."""
+
+    @abstractmethod
+    def findings(self, tally: Tally) -> list[Finding]:
+        """Say what the tally shows."""
+
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """What the fold keeps in memory beside the tally, for the memory plan."""
+
+
+class Study(ABC):
+    """One question, as a frozen dataclass of its parameters."""
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+
+    @abstractmethod
+    def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> Fold:
+        """Choose the sites in every model (label -> anatomy). Raises `SeelikeError` when there are none."""
+
+    @abstractmethod
+    def figures(self, results: xr.DataTree) -> dict[str, Figure]:
+        """Draw the study's group of a result tree: file stem -> matplotlib figure."""

@@ -1,0 +1,156 @@
+"""Fold minibatches into sums of Gram products, for every pair of layers of every pair of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from seelike.anatomy import LayerSite
+from seelike.measures import centred_gram, pack, u_centre
+from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Tally
+from seelike.studies.similarity.estimate import PairEstimate, estimate_pair
+from seelike.studies.similarity.findings import find
+from seelike.studies.similarity.pooling import Pool, pool_features
+from seelike.studies.similarity.results import pair_dataset
+
+ROUNDING = 2.0**-20
+"""A layer whose spread is under so small a share of its size varies in the last bits of float32 only."""
+
+LAYERS_AT_A_TIME = 16
+"""Grams U-centred together: enough to hide the cost of a call, few enough to keep their copies small."""
+
+
+def pair_key(a: str, b: str) -> str:
+    """Where the products of a pair of models stand in the tally."""
+    return f"similarity/products/{a}/{b}"
+
+
+def spread_key(model: str) -> str:
+    """Where the layers' sizes and spreads stand in the tally: (2, layers), sums over minibatches.
+
+    Row 0: squared norm of one example times n; row 1: sum of squares about the mean.
+    """
+    return f"similarity/spread/{model}"
+
+
+WEIGHT = "similarity/weight"
+IMAGES = "similarity/images"
+
+
+@dataclass
+class SimilarityFold(Fold):
+    """Tally: per pair of models the products of U-centred Grams, (repeats, groups, layers, other layers).
+
+    Products are not divided by n (n - 3), so that adding them weighs every minibatch by n (n - 3): a short one
+    cannot spoil the mean (peers.md, finding 5). ``weight`` (repeats, groups) sums n (n - 3), ``images`` sums n.
+    """
+
+    chosen: Mapping[str, tuple[LayerSite, ...]]
+    pool: Pool
+    design: Design
+    notes: list[str]
+    _grams: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    _scales: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    _places: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._places = {
+            model: {site.point: place for place, site in enumerate(sites)} for model, sites in self.chosen.items()
+        }
+
+    def sites(self, model: str) -> Iterable[LayerSite]:
+        return self.chosen[model]
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """All pairs of models, each with itself too, in the order of the models."""
+        return list(combinations_with_replacement(self.chosen, 2))
+
+    def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
+        features = pool_features(tensor, site.layout, self.pool)
+        gram = centred_gram(features)
+        key = (minibatch.index, model)
+        store = self._grams.get(key)
+        if store is None or store.shape[-1] != minibatch.size:
+            n = minibatch.size
+            store = torch.empty(len(self.chosen[model]), n, n, dtype=gram.dtype, device=gram.device)
+            self._grams[key] = store
+            self._scales[key] = torch.zeros(len(self.chosen[model]), dtype=torch.float64)
+        place = self._places[model][site.point]
+        store[place] = gram
+        self._scales[key][place] = torch.linalg.vector_norm(features[0], dtype=gram.dtype)
+
+    def empty(self) -> Tally:
+        shape = (self.design.repeats, self.design.groups)
+        tally = {
+            pair_key(a, b): torch.zeros(*shape, len(self.chosen[a]), len(self.chosen[b]), dtype=torch.float64)
+            for a, b in self.pairs()
+        }
+        for model, sites in self.chosen.items():
+            tally[spread_key(model)] = torch.zeros(2, len(sites), dtype=torch.float64)
+        tally[WEIGHT] = torch.zeros(shape, dtype=torch.float64)
+        tally[IMAGES] = torch.zeros(shape, dtype=torch.float64)
+        return tally
+
+    def finish(self, minibatch: Minibatch, tally: Tally) -> None:
+        packed = {model: self._packed(model, minibatch, tally) for model in self.chosen}
+        cell = (minibatch.repeat, minibatch.group)
+        for a, b in self.pairs():
+            tally[pair_key(a, b)][cell] += (packed[a] @ packed[b].to(packed[a].device).T).cpu()
+        tally[WEIGHT][cell] += minibatch.size * (minibatch.size - 3)
+        tally[IMAGES][cell] += minibatch.size
+
+    def _packed(self, model: str, minibatch: Minibatch, tally: Tally) -> Tensor:
+        grams = self._grams.pop((minibatch.index, model))
+        norms = self._scales.pop((minibatch.index, model))
+        packed = torch.cat([pack(u_centre(some)) for some in grams.split(LAYERS_AT_A_TIME)])
+        finite = packed.sum(1).isfinite()
+        if not bool(finite.all()):
+            raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
+        tally[spread_key(model)] += torch.stack(
+            [norms.square() * minibatch.size, grams.diagonal(dim1=-2, dim2=-1).sum(-1).cpu()]
+        )
+        return packed  # (layers, n (n - 1) / 2)
+
+    def held_bytes(self) -> int:
+        layers = sum(len(sites) for sites in self.chosen.values())
+        return int(1.5 * layers * self.design.largest**2 * 8)
+
+    def estimates(self, tally: Tally) -> dict[tuple[str, str], PairEstimate]:
+        """CKA with errors for every pair of models."""
+        own = {m: self._own_products(m, tally) for m in self.chosen}
+        return {(a, b): estimate_pair(tally[pair_key(a, b)], own[a], own[b], tally[WEIGHT]) for a, b in self.pairs()}
+
+    def results(self, tally: Tally) -> dict[str, xr.Dataset]:
+        images = int(tally[IMAGES].sum(1).max())
+        found = {}
+        for (a, b), estimate in self.estimates(tally).items():
+            found[f"similarity/{a}/{b}"] = pair_dataset(
+                estimate, (a, b), (self.chosen[a], self.chosen[b]), pool=self.pool, images=images
+            )
+        self._note_constant_layers(tally)
+        return found
+
+    def _own_products(self, model: str, tally: Tally) -> Tensor:
+        """Each layer's product with itself, (repeats, groups, layers); zero for layers that do not vary."""
+        own = tally[pair_key(model, model)].diagonal(dim1=-2, dim2=-1)
+        return own * ~self._constant(model, tally)
+
+    def _constant(self, model: str, tally: Tally) -> Tensor:
+        size, spread = tally[spread_key(model)]
+        return spread <= ROUNDING**2 * size
+
+    def _note_constant_layers(self, tally: Tally) -> None:
+        """Name layers that do not vary: their CKA is not defined, and no epsilon hides that."""
+        for model, sites in self.chosen.items():
+            flat = [s.name for s, still in zip(sites, self._constant(model, tally).tolist(), strict=True) if still]
+            note = f"{model}: {', '.join(flat)} did not vary over the images, so CKA is not defined there (NaN)"
+            if flat and note not in self.notes:
+                self.notes.append(note)
+
+    def findings(self, tally: Tally) -> list[Finding]:
+        return find(self.estimates(tally), self.chosen)

@@ -1,0 +1,63 @@
+"""The similarity study: which layers of two models, or of one, hold the same picture of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from seelike.anatomy import Anatomy, LayerSite
+from seelike.errors import SeelikeError
+from seelike.studies.base import Design, Study
+from seelike.studies.similarity.fold import SimilarityFold
+from seelike.studies.similarity.pooling import Pool, can_pool, check_pool
+
+
+@dataclass(frozen=True)
+class Similarity(Study):
+    """CKA between all layers of all models, self pairs included (Figures 1 and 2 of the paper; paper.md 2.1, 3).
+
+    Args:
+        layers: ``sublayers`` (what the paper captures), ``blocks``, ``all``, or globs over module names.
+        pool: ``flatten`` (the paper's), ``cls``, ``mean`` or ``spatial``.
+
+    The results lie at ``/similarity/<model>/<other model>``.
+    """
+
+    name: ClassVar[str] = "similarity"
+    question: ClassVar[str] = "Which layers of two models, or of one, represent the images alike? (CKA)"
+
+    layers: str | tuple[str, ...] = "sublayers"
+    pool: Pool = "flatten"
+
+    def __post_init__(self) -> None:
+        check_pool(self.pool)
+        if isinstance(self.layers, list):
+            object.__setattr__(self, "layers", tuple(self.layers))
+
+    def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> SimilarityFold:
+        notes: list[str] = []
+        chosen = {model: self._choose(model, anatomy, notes) for model, anatomy in anatomies.items()}
+        return SimilarityFold(chosen, self.pool, design, notes)
+
+    def _choose(self, model: str, anatomy: Anatomy, notes: list[str]) -> tuple[LayerSite, ...]:
+        sites = anatomy.select(self.layers)
+        able = tuple(site for site in sites if can_pool(site.layout, self.pool))
+        if not able:
+            reason = "has no prefix token" if self.pool == "cls" else "has no positions"
+            raise SeelikeError(
+                f"{model}: --pool {self.pool} fits none of the {len(sites)} layers chosen ({sites[0].name}, shape "
+                f"{sites[0].shape}, {reason}); use --pool flatten or mean, or choose other --layers"
+            )
+        if len(able) < len(sites):
+            names = ", ".join(site.name for site in sites if site not in able)
+            notes.append(f"{model}: left out under --pool {self.pool}, which does not fit them: {names}")
+        return able
+
+    def figures(self, results: xr.DataTree) -> dict[str, Figure]:
+        from seelike.studies.similarity.figure import draw
+
+        return draw(results)
