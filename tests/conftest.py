@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import seelike
+from nets import small_net, tiny_vit
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
@@ -19,3 +22,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real images (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def vit_model() -> seelike.Model:
+    return seelike.Model(tiny_vit(), (3, 32, 32), name="vit")
+
+
+@pytest.fixture(scope="session")
+def net_model() -> seelike.Model:
+    return seelike.Model(small_net(), (3, 32, 32), name="net")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,7 +107,7 @@ def compare(
     if not models:
         if images is not None:
             raise SeelikeError(
-                "--images was given but no models; for example: seelike compare timm:resnet50 timm:vit_small_patch16_224"
+                "--images was given but no models; try: seelike compare timm:resnet50 timm:vit_small_patch16_224"
             )
         models, images = list(DEMO_MODELS), DEMO_IMAGES
         err.print(
@@ -156,22 +155,22 @@ def _next_folder() -> Path:
     return next(path for n in itertools.count(1) if not (path := Path("runs") / f"compare-{n}").exists())
 
 
+VERDICT_COLOURS = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
+
+
 def _report(results: xr.DataTree, folder: Path) -> None:
     run = json.loads(results.attrs["run"])
     for note in run["notes"]:
         err.print(f"note: {escape(note)}")
-    table = Table("finding", "value", "claim", "verdict", show_lines=False, box=None, pad_edge=False)
     for finding in json.loads(results.attrs["findings"]):
-        value = (
-            f"{finding['value']:.3f} ± {finding['error']:.3f}"
-            if math.isfinite(finding["error"])
-            else f"{finding['value']:.3f}"
-        )
-        table.add_row(escape(finding["statement"]), value, escape(finding["claim"]), finding["verdict"] or "")
-    out.print(table)
-    out.print(f"{run['images']['used']} images in {run['seconds']:.0f} s")
+        out.print(f"• {escape(finding['statement'])}")
+        if finding["verdict"]:
+            colour = VERDICT_COLOURS[finding["verdict"]]
+            out.print(f"  claim: {escape(finding['claim'])}: [{colour}]{finding['verdict']}[/]")
+    out.print(f"{run['images']['used']} images, {run['seconds']:.0f} s")
     page = folder / "report.html"
-    out.print(f"page: {escape(str(page))}" if page.exists() else f"results: {escape(str(folder))}", soft_wrap=True)
+    what = "page" if page.exists() else "results"
+    out.print(f"{what}: {escape(str(page if page.exists() else folder))}", soft_wrap=True)
 
 
 @app.command()

@@ -81,12 +81,19 @@ def compare(
     if folder is not None:
         folder.prepare(resume=resume, overwrite=overwrite)
     progress = progress or Silent()
-    loaded = load_models(models, device)
-    return _Run(loaded, as_images(images, limit=limit), studies, options).go(folder, resume, progress)
+    source = as_images(images, limit=limit)
+    loaded = load_models(models, device, tuple(source.read(0).shape) if source.is_tensor else None)
+    return _Run(loaded, source, studies, options).go(folder, resume, progress)
 
 
-def load_models(models: Sequence[ModelLike] | ModelLike, device: str | torch.device = "auto") -> dict[str, Model]:
+def load_models(
+    models: Sequence[ModelLike] | ModelLike,
+    device: str | torch.device = "auto",
+    input_size: tuple[int, int, int] | None = None,
+) -> dict[str, Model]:
     """Load models onto a device, under labels that are unique and safe in paths.
+
+    `input_size` is that of plain modules, which do not say it themselves; 3 x 224 x 224 without it.
 
     Raises:
         SeelikeError: a model that cannot be loaded, no models, a device that is not there.
@@ -96,7 +103,7 @@ def load_models(models: Sequence[ModelLike] | ModelLike, device: str | torch.dev
     if not models:
         raise SeelikeError("no models were given; for example: timm:resnet50 timm:vit_small_patch16_224")
     place = choose_device(device)
-    loaded = [_as_model(model).to(place) for model in models]
+    loaded = [_as_model(model, input_size or (3, 224, 224)).to(place) for model in models]
     return dict(zip(unique_labels([model.name for model in loaded]), loaded, strict=True))
 
 
@@ -113,11 +120,11 @@ def choose_device(device: str | torch.device) -> torch.device:
     return place
 
 
-def _as_model(model: ModelLike) -> Model:
+def _as_model(model: ModelLike, input_size: tuple[int, int, int]) -> Model:
     if isinstance(model, str):
         return load_model(model)
     if isinstance(model, nn.Module):
-        return Model(model, name=type(model).__name__)
+        return Model(model, input_size, name=type(model).__name__)
     if isinstance(model, Model):
         return model
     raise SeelikeError(f"a model is a spec, a seelike.Model or a torch.nn.Module, not {type(model).__name__}")
@@ -165,8 +172,8 @@ class _Run:
         if shape != tuple(model.input_size):
             raise SeelikeError(
                 f"{model.name} takes images of {tuple(model.input_size)} and the tensor holds images of {shape}; a "
-                "tensor is shown as it is, so all models must take its size: give images as files, whom each model preprocesses "
-                "for itself, or models of one input size"
+                "tensor is shown as it is, so all models must take its size: give images as files, which each "
+                "model preprocesses for itself, or models of one input size"
             )
 
     def _keep(self, sweep: Pass, state: PassState, progress: Progress) -> None:

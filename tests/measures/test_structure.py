@@ -31,6 +31,14 @@ def test_split_is_found_where_it_is(first: int) -> None:
     assert float(block_contrast(torch.stack([maps, maps * 0.5]), first)[1]) == pytest.approx(0.35)
 
 
+def test_split_is_the_best_of_all_tried() -> None:
+    noise = torch.rand(17, 17, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    maps = two_blocks(6, 11, 0.3, 0.2) + 0.3 * (noise + noise.T)
+    maps[4] = maps[:, 4] = math.nan
+    contrasts = {split: float(block_contrast(maps, split)) for split in range(2, 16)}
+    assert best_split(maps) == max(contrasts, key=contrasts.__getitem__)
+
+
 def test_best_match_and_its_depth() -> None:
     maps = torch.zeros(5, 8, dtype=torch.float64)
     for column in range(8):

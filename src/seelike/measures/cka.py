@@ -76,5 +76,6 @@ def cka_from_products(cross: Tensor, own: Tensor, other_own: Tensor) -> Tensor:
     Returns:
         (..., layers, other_layers), NaN where a layer does not vary.
     """
-    scale = own.clamp_min(0).sqrt()[..., :, None] * other_own.clamp_min(0).sqrt()[..., None, :]
+    # One root of the product, not a product of roots: a layer with itself is then 1 to the last bit.
+    scale = (own.clamp_min(0)[..., :, None] * other_own.clamp_min(0)[..., None, :]).sqrt()
     return torch.where(scale > 0, cross / scale, torch.nan)

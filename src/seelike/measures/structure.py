@@ -69,14 +69,33 @@ def block_contrast(maps: Tensor, split: int) -> Tensor:
 
 
 def best_split(maps: Tensor) -> int:
-    """Where cutting a model's layers in two gives the greatest `block_contrast` (paper.md 4, H), from (layers, layers).
+    """Where cutting a model's layers in two gives the greatest `block_contrast` (paper.md 4, H).
+
+    Args:
+        maps: (layers, layers).
 
     Each part keeps at least two layers (one in models of three layers), so that 'within' means something.
     """
     layers = maps.shape[-1]
     least = 2 if layers >= 4 else 1
-    splits = range(least, layers - least + 1)
-    return max(splits, key=lambda split: float(torch.nan_to_num(block_contrast(maps, split), nan=-torch.inf)))
+    defined = maps.isfinite()
+    off = defined & ~torch.eye(layers, dtype=torch.bool, device=maps.device)
+    sums = _corners(torch.where(off, maps, 0.0))
+    counts = _corners(off.to(maps.dtype))
+    within, n_within = (c[0] + c[1] for c in (sums, counts))  # (layers - 1,), split 1 first
+    across, n_across = (c[2] - c[0] - c[1] for c in (sums, counts))
+    contrast = within / n_within - across / n_across
+    contrast = torch.nan_to_num(contrast, nan=-torch.inf)[least - 1 : layers - least]
+    return least + int(contrast.argmax())
+
+
+def _corners(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of the first s x s corner and of the rest's corner, for s = 1 .. layers - 1, and of everything."""
+    prefix = values.cumsum(0).cumsum(1)
+    first = prefix.diagonal()[:-1]
+    total = prefix[-1, -1]
+    last = total - 2 * prefix[-1, :-1] + first  # the map is symmetric
+    return first, last, total
 
 
 def _mean_where(maps: Tensor, mask: Tensor) -> Tensor:

@@ -92,8 +92,8 @@ class RunFolder:
                 self._put("report.html", lambda path: path.write_text(page, encoding="utf-8"))
         except OSError as error:
             raise SeelikeError(
-                f"the results could not be written to {self.path} ({error.strerror or error}); what was measured is kept "
-                f"in {self.state}: make room and run the same command with --resume"
+                f"the results could not be written to {self.path} ({error.strerror or error}); what was measured is "
+                f"kept in {self.state}: make room and run the same command with --resume"
             ) from error
         shutil.rmtree(self.state, ignore_errors=True)
         return notes

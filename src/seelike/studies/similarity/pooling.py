@@ -21,7 +21,8 @@ def check_pool(pool: str) -> None:
 def can_pool(layout: Layout, pool: Pool) -> bool:
     """Whether a tensor of this layout can be pooled so.
 
-    ``cls`` needs a prefix token, ``mean`` and ``spatial`` need positions. A vector has no positions to average or to choose from, so it stays as it is under both.
+    ``cls`` needs a prefix token, ``mean`` and ``spatial`` need positions.
+    A vector has no positions to average or to choose from, so it stays as it is under both.
     """
     if pool == "flatten":
         return True
