@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seelike.measures import centred_gram, cka, gram_products, pack, u_centre
+from seelike.measures import cka, gram, gram_products, pack, shifted_gram, total_spread, u_centre
 
 
 def pair(n: int = 64, d: int = 12, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,22 +59,27 @@ def test_single_precision_survives_a_large_mean(shift: float) -> None:
     assert float(cka(x32, y32)) == pytest.approx(float(cka(x, y)), abs=2e-4)  # the rounding of the input itself
 
 
-def test_gram_in_chunks_is_the_gram(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.randn(9, 5, 1000, dtype=torch.float64)
+@pytest.mark.parametrize("n", [9, 64, 67])
+def test_gram_in_chunks_and_strips_is_the_gram(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "CHUNK_BYTES", 1)  # chunks of 1024 features
+    x = torch.randn(n, 5, 1000, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    flat = x.flatten(1) - x.flatten(1)[0]
+    torch.testing.assert_close(shifted_gram(x), flat @ flat.T)
+    torch.testing.assert_close(shifted_gram(x.float()), flat @ flat.T, rtol=1e-5, atol=1e-2)
+    half = x.bfloat16()
+    torch.testing.assert_close(shifted_gram(half), shifted_gram(half.double()), rtol=1e-5, atol=1e-2)
     flat = x.flatten(1) - x.flatten(1).mean(0)
-    torch.testing.assert_close(centred_gram(x), flat @ flat.T)
-    torch.testing.assert_close(centred_gram(x.float()), flat @ flat.T, rtol=1e-5, atol=1e-2)
-    torch.testing.assert_close(centred_gram(x.bfloat16()), centred_gram(x.bfloat16().double()), rtol=1e-5, atol=1e-2)
+    assert float(total_spread(shifted_gram(x))) == pytest.approx(float(flat.square().sum()), rel=1e-12)
 
 
 def test_constant_features_have_an_exactly_zero_gram() -> None:
     x = torch.full((33, 70), 0.1) * torch.linspace(0.3, 7, 70)
-    assert torch.count_nonzero(centred_gram(x)) == 0
+    assert torch.count_nonzero(shifted_gram(x)) == 0
     assert math.isnan(float(cka(x, torch.randn(33, 4))))
 
 
 def test_u_centred_rows_sum_to_zero_and_packing_keeps_products() -> None:
-    grams = torch.stack([centred_gram(t) for t in pair(20)])
+    grams = torch.stack([shifted_gram(t) for t in pair(20)])
     centred = u_centre(grams)
     assert float(centred.sum(-1).abs().max()) < 1e-10
     assert float(centred.diagonal(dim1=-2, dim2=-1).abs().max()) == 0

@@ -8,7 +8,7 @@ from seelike.measures.cka import (
     hsic_biased,
     hsic_unbiased,
 )
-from seelike.measures.gram import centred_gram, pack, u_centre
+from seelike.measures.gram import pack, shifted_gram, total_spread, u_centre
 from seelike.measures.jackknife import jackknife_error, leave_one_out, t_quantile
 from seelike.measures.structure import (
     best_match,
@@ -24,7 +24,7 @@ __all__ = [
     "best_match",
     "best_split",
     "block_contrast",
-    "centred_gram",
+    "shifted_gram",
     "cka",
     "cka_from_products",
     "ends_similarity",
@@ -37,5 +37,6 @@ __all__ = [
     "pack",
     "relative_depth",
     "t_quantile",
+    "total_spread",
     "u_centre",
 ]

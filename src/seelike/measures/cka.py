@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seelike.measures.gram import centred_gram, pack, u_centre
+from seelike.measures.gram import shifted_gram, pack, u_centre
 
 Estimator = Literal["unbiased", "biased"]
 
@@ -50,7 +50,7 @@ def cka(x: Tensor, y: Tensor, estimator: Estimator = "unbiased") -> Tensor:
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"x has {x.shape[0]} examples and y has {y.shape[0]}; CKA needs the same examples")
     hsic = hsic_unbiased if estimator == "unbiased" else hsic_biased
-    k, l = centred_gram(x), centred_gram(y)
+    k, l = shifted_gram(x), shifted_gram(y)
     return cka_from_products(hsic(k, l)[None, None], hsic(k, k)[None], hsic(l, l)[None])[0, 0]
 
 

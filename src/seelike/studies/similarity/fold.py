@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from seelike.anatomy import LayerSite
-from seelike.measures import centred_gram, pack, u_centre
+from seelike.measures import pack, shifted_gram, total_spread, u_centre
 from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Tally
 from seelike.studies.similarity.estimate import PairEstimate, estimate_pair
 from seelike.studies.similarity.findings import find
@@ -72,7 +72,7 @@ class SimilarityFold(Fold):
 
     def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
         features = pool_features(tensor, site.layout, self.pool)
-        gram = centred_gram(features)
+        gram = shifted_gram(features)
         key = (minibatch.index, model)
         store = self._grams.get(key)
         if store is None or store.shape[-1] != minibatch.size:
@@ -112,7 +112,7 @@ class SimilarityFold(Fold):
         if not bool(finite.all()):
             raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
         tally[spread_key(model)] += torch.stack(
-            [norms.square() * minibatch.size, grams.diagonal(dim1=-2, dim2=-1).sum(-1).cpu()]
+            [norms.square() * minibatch.size, total_spread(grams).cpu()]
         )
         return packed  # (layers, n (n - 1) / 2)
 
