@@ -117,24 +117,28 @@ def compare(
     if images is None:
         raise SeelikeError("which images? give --images folder:DIR (or parquet:, tar:, hf:, generated:)")
     folder = out_dir or _next_folder()
-    with _bar() as progress:
-        results = seelike.compare(
-            models,
-            images,
-            _studies(studies, layers, pool),
-            folder,
-            limit=limit,
-            minibatch=minibatch,
-            repeats=repeats,
-            seed=seed,
-            device=device,
-            batch=batch,
-            workers=workers,
-            on_bad_image=on_bad_image.value,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    try:
+        with _bar() as progress:
+            results = seelike.compare(
+                models,
+                images,
+                _studies(studies, layers, pool),
+                folder,
+                limit=limit,
+                minibatch=minibatch,
+                repeats=repeats,
+                seed=seed,
+                device=device,
+                batch=batch,
+                workers=workers,
+                on_bad_image=on_bad_image.value,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+            )
+    except Interrupted as stopped:  # here, because typer swallows every KeyboardInterrupt on its way up
+        err.print(escape(str(stopped)), soft_wrap=True)
+        raise typer.Exit(130) from None
     _report(results, folder)
 
 
@@ -281,9 +285,6 @@ def main() -> None:
     except SeelikeError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except Interrupted as stopped:
-        err.print(escape(str(stopped)) or "stopped", soft_wrap=True)
-        sys.exit(130)
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(130)

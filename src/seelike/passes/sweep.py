@@ -83,27 +83,29 @@ class Pass:
             Interrupted: Ctrl-C; the state is saved first.
         """
         state, memory = self._prepare()
-        self.progress.tell(str(memory))
+        with _asked_to_stop() as asked, _exact_products():
+            self.progress.tell(str(memory))
+            self._sweep(state, asked)
+        self._check_any_left(state)
+        return state
+
+    def _sweep(self, state: PassState, asked: threading.Event) -> None:
         started = time.monotonic() - state.seconds
         saved = time.monotonic()
         self.progress.start(self.plan.images, sum(len(p.images) for p in self.plan.portions[: state.done]))
-        forwards = [
-            Forward(label, model, self.folds, state.batch, self._tell(state)) for label, model in self.models.items()
-        ]
+        tell = self._tell(state)
+        forwards = [Forward(label, model, self.folds, state.batch, tell) for label, model in self.models.items()]
         groups = self.plan.forward_batches(state.batch, state.done)
-        with _asked_to_stop() as asked, _exact_products():
-            for group, batch in zip(groups, self._load(groups), strict=True):
-                self._fold(group, batch, forwards, state)
-                state.seconds = time.monotonic() - started
-                self.progress.advance(sum(len(p.images) for p in group))
-                if asked.is_set():
-                    self.save(state)
-                    raise Interrupted(self._stopped(state))
-                if time.monotonic() - saved > self.options.save_every:
-                    self._try_to_save(state)
-                    saved = time.monotonic()
-        self._check_any_left(state)
-        return state
+        for group, batch in zip(groups, self._load(groups), strict=True):
+            self._fold(group, batch, forwards, state)
+            state.seconds = time.monotonic() - started
+            self.progress.advance(sum(len(p.images) for p in group))
+            if asked.is_set():
+                self.save(state)
+                raise Interrupted(self._stopped(state))
+            if time.monotonic() - saved > self.options.save_every:
+                self._try_to_save(state)
+                saved = time.monotonic()
 
     def _stopped(self, state: PassState) -> str:
         done = f"stopped after {state.done} of {len(self.plan.portions)} minibatches"
