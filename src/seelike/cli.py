@@ -36,7 +36,11 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-DEMO_MODELS = ("timm:vit_tiny_patch16_224?img_size=64,patch_size=8@random", "timm:resnet18?input_size=64@random")
+DEMO_MODELS = (
+    "timm:vit_tiny_patch16_224?img_size=64,patch_size=8@random",
+    # timm starts the last norm of every residual unit at zero, which would leave those layers constant.
+    "timm:resnet18?input_size=64,zero_init_last=false@random",
+)
 DEMO_IMAGES = "generated:1024?size=64"
 
 
