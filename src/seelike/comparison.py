@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -40,7 +40,7 @@ def compare(
     device: str | torch.device = "auto",
     batch: int | None = None,
     workers: int = 0,
-    on_bad_image: str = "stop",
+    on_bad_image: Literal["stop", "skip"] = "stop",
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -82,8 +82,14 @@ def compare(
         folder.prepare(resume=resume, overwrite=overwrite)
     progress = progress or Silent()
     source = as_images(images, limit=limit)
-    loaded = load_models(models, device, tuple(source.read(0).shape) if source.is_tensor else None)
+    loaded = load_models(models, device, tensor_shape(source))
     return _Run(loaded, source, studies, options).go(folder, resume, progress)
+
+
+def tensor_shape(images: Images) -> tuple[int, int, int] | None:
+    """Shape of every image where they are tensors already, None where models preprocess them."""
+    first = images.read(0) if images.is_tensor else None
+    return (*first.shape,) if isinstance(first, torch.Tensor) else None
 
 
 def load_models(
@@ -166,10 +172,8 @@ class _Run:
         return [study.begin(anatomies, plan.design) for study in self.studies]
 
     def _check_fit(self, model: Model) -> None:
-        if not self.images.is_tensor:
-            return
-        shape = tuple(self.images.read(0).shape)
-        if shape != tuple(model.input_size):
+        shape = tensor_shape(self.images)
+        if shape is not None and shape != tuple(model.input_size):
             raise SeelikeError(
                 f"{model.name} takes images of {tuple(model.input_size)} and the tensor holds images of {shape}; a "
                 "tensor is shown as it is, so all models must take its size: give images as files, which each "

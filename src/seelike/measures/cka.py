@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seelike.measures.gram import shifted_gram, pack, u_centre
+from seelike.measures.gram import pack, shifted_gram, u_centre
 
 Estimator = Literal["unbiased", "biased"]
 

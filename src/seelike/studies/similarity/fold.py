@@ -107,13 +107,11 @@ class SimilarityFold(Fold):
     def _packed(self, model: str, minibatch: Minibatch, tally: Tally) -> Tensor:
         grams = self._grams.pop((minibatch.index, model))
         norms = self._scales.pop((minibatch.index, model))
-        packed = torch.cat([pack(u_centre(some)) for some in grams.split(LAYERS_AT_A_TIME)])
+        packed = torch.cat([pack(u_centre(some)) for some in torch.split(grams, LAYERS_AT_A_TIME)])
         finite = packed.sum(1).isfinite()
         if not bool(finite.all()):
             raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
-        tally[spread_key(model)] += torch.stack(
-            [norms.square() * minibatch.size, total_spread(grams).cpu()]
-        )
+        tally[spread_key(model)] += torch.stack([norms.square() * minibatch.size, total_spread(grams).cpu()])
         return packed  # (layers, n (n - 1) / 2)
 
     def held_bytes(self) -> int:
@@ -142,7 +140,8 @@ class SimilarityFold(Fold):
 
     def _constant(self, model: str, tally: Tally) -> Tensor:
         size, spread = tally[spread_key(model)]
-        return spread <= ROUNDING**2 * size
+        constant: Tensor = spread <= ROUNDING**2 * size
+        return constant
 
     def _note_constant_layers(self, tally: Tally) -> None:
         """Name layers that do not vary: their CKA is not defined, and no epsilon hides that."""

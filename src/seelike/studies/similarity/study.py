@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,12 +30,12 @@ class Similarity(Study):
     name: ClassVar[str] = "similarity"
     question: ClassVar[str] = "Which layers of two models, or of one, represent the images alike? (CKA)"
 
-    layers: str | tuple[str, ...] = "sublayers"
+    layers: str | Sequence[str] = "sublayers"
     pool: Pool = "flatten"
 
     def __post_init__(self) -> None:
         check_pool(self.pool)
-        if isinstance(self.layers, list):
+        if not isinstance(self.layers, str):  # a frozen study must be hashable and print alike
             object.__setattr__(self, "layers", tuple(self.layers))
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> SimilarityFold:
