@@ -43,7 +43,9 @@ class Worker:
         )
         worker = cls(method, process, [])
         if not worker._line().startswith("ready"):
-            raise SystemExit(f"{method} did not start on {pair}; run its line of benchmarks/similarity_worker.py by hand")
+            raise SystemExit(
+                f"{method} did not start on {pair}; run its line of benchmarks/similarity_worker.py by hand"
+            )
         return worker
 
     def round(self) -> float:

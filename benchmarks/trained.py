@@ -31,9 +31,9 @@ def resnet() -> nn.Module:
 
 
 def vit() -> nn.Module:
-    """ViT with 64 tokens, 6 blocks, width 128."""
+    """ViT with 64 tokens, 6 blocks, width 96."""
     return timm.models.vision_transformer.VisionTransformer(
-        img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, num_classes=10
+        img_size=32, patch_size=4, embed_dim=96, depth=6, num_heads=3, num_classes=10
     )
 
 
@@ -62,7 +62,8 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, rate: f
             x = images[rows]
             x = x.flip(3) if torch.rand(()) < 0.5 else x
             dy, dx = torch.randint(-3, 4, (2,)).tolist()
-            loss = F.cross_entropy(model(x.roll((dy, dx), (2, 3))), labels[rows])
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = F.cross_entropy(model(x.roll((dy, dx), (2, 3))), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -97,7 +97,9 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Images per forward pass.", show_default="from memory")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode images.", show_default="0, beside a GPU up to 8")
+    ] = None,
     on_bad_image: Annotated[
         OnBadImage, typer.Option(help="Stop at an unreadable image, or skip it for all models.")
     ] = OnBadImage.stop,

@@ -24,7 +24,8 @@ class PassOptions:
         repeats: fresh random samples (of `limit` images) to average over.
         seed: of the draws.
         batch: most images in one forward pass; None chooses from device and memory.
-        workers: processes that decode images.
+        workers: processes that decode images; None for none on a CPU, which the models keep busy, and up to 8 beside
+            a GPU.
         on_bad_image: ``stop`` at an image that cannot be read, or ``skip`` it for all models.
         save_every: seconds between two savings of the state of a run.
     """
@@ -34,7 +35,7 @@ class PassOptions:
     repeats: int = 1
     seed: int = 0
     batch: int | None = None
-    workers: int = 0
+    workers: int | None = None
     on_bad_image: Literal["stop", "skip"] = "stop"
     save_every: float = 60.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -132,9 +133,15 @@ class Pass:
             self.images,
             [[portion.images for portion in group] for group in groups],
             [model.preprocess for model in self.models.values()],
-            workers=self.options.workers,
+            workers=self._workers(),
             on_bad_image=self.options.on_bad_image,
         )
+
+    def _workers(self) -> int:
+        if self.options.workers is not None:
+            return self.options.workers
+        beside_gpu = min(8, max(1, (os.cpu_count() or 2) - 1))
+        return 0 if next(iter(self.models.values())).device.type == "cpu" else beside_gpu
 
     def _fold(self, group: Sequence[Portion], batch: Batch, forwards: Sequence[Forward], state: PassState) -> None:
         minibatches, keep = self._minibatches(group, batch, state)

@@ -79,7 +79,7 @@ class SimilarityFold(Fold):
             n = minibatch.size
             store = torch.empty(len(self.chosen[model]), n, n, dtype=gram.dtype, device=gram.device)
             self._grams[key] = store
-            self._scales[key] = torch.zeros(len(self.chosen[model]), dtype=torch.float64)
+            self._scales[key] = torch.zeros(len(self.chosen[model]), dtype=gram.dtype, device=gram.device)
         place = self._places[model][site.point]
         store[place] = gram
         self._scales[key][place] = torch.linalg.vector_norm(features[0], dtype=gram.dtype)
@@ -111,7 +111,7 @@ class SimilarityFold(Fold):
         finite = packed.sum(1).isfinite()
         if not bool(finite.all()):
             raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
-        tally[spread_key(model)] += torch.stack([norms.square() * minibatch.size, total_spread(grams).cpu()])
+        tally[spread_key(model)] += torch.stack([norms.square() * minibatch.size, total_spread(grams)]).cpu()
         return packed  # (layers, n (n - 1) / 2)
 
     def held_bytes(self) -> int:
