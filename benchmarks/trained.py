@@ -21,6 +21,9 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision import transforms
+
+import seelike
 
 SIZE = (3, 32, 32)
 
@@ -84,6 +87,12 @@ def trained(name: str, weights: Path) -> nn.Module:
     model = ARCHITECTURES[name][0]()
     model.load_state_dict(load_file(weights / f"{name}.safetensors"))
     return model.eval()
+
+
+def model(name: str, weights: str = "runs/trained") -> seelike.Model:
+    """For the command line: ``py:benchmarks/trained.py:model?name=vit``."""
+    preprocess = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)])
+    return seelike.Model(trained(name, Path(weights)), SIZE, name, preprocess=preprocess)
 
 
 def main() -> None:
