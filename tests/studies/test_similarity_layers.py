@@ -32,7 +32,7 @@ def test_a_glob_that_no_model_has_offers_close_matches(vit_model, net_model) -> 
 def test_a_model_without_blocks_says_what_to_do() -> None:
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
     plain(torch.zeros(1, 3, 32, 32))
-    with pytest.raises(SeelikeError, match="has no blocks.*sublayers"):
+    with pytest.raises(SeelikeError, match=r"has no blocks.*sublayers"):
         seelike.compare(plain, pictures(20), [seelike.Similarity("blocks")])
 
 
