@@ -1,0 +1,95 @@
+"""Run a graph and hand tensors on the moment they exist.
+
+A call of `hand_on` is inserted after each tapped node and the graph is compiled to Python anew. The generated code
+drops every variable after its last use, so a tapped tensor lives as long as in the plain forward pass, unless the
+receiver keeps it.
+
+Why not a `torch.fx.Interpreter`: it costs the same where kernels are large (ViT-S/16 and ResNet-50, batch 8, all
+sublayers tapped: 1.01 and 1.0 times eager for both ways), and much more where they are small (batch 1 at 32 pixels:
+1.6 and 1.3 times eager against 0.99 and 1.0; CPU, one thread). A new set of taps costs 20 ms to compile.
+
+A run that stops at a site, or cuts a skip, will be one more way to change the copy that `_instrument` makes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor, fx
+
+from seelike.anatomy.sites import Point
+
+Receiver = Callable[[Tensor], None]
+
+KEPT_VERSIONS = 8
+"""Compiled versions kept per model: one for each set of taps in turn."""
+
+_receivers: ContextVar[Mapping[Point, Receiver]] = ContextVar("seelike_receivers")
+
+
+def hand_on(tensor: Tensor, point: Point) -> None:
+    """Give a tensor to whoever asked for it; called by the generated code."""
+    _receivers.get()[point](tensor)
+
+
+def hand_on_copy(tensor: Tensor, point: Point) -> None:
+    """Give a copy of a tensor whose memory the model overwrites later."""
+    _receivers.get()[point](tensor.clone())
+
+
+class TappedGraph:
+    """A graph module that runs with any set of taps."""
+
+    def __init__(self, graph_module: fx.GraphModule, overwritten: frozenset[Point]) -> None:
+        self.graph_module = graph_module
+        self.points = frozenset(node.name for node in graph_module.graph.nodes if node.op != "output")
+        self._overwritten = overwritten
+        self._versions: OrderedDict[frozenset[Point], fx.GraphModule] = OrderedDict()
+
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], taps: Mapping[Point, Receiver]) -> Any:
+        """Run forward; each receiver in `taps` is called once, with the tensor of its point."""
+        compiled = self._compiled(frozenset(taps))
+        token = _receivers.set(taps)
+        try:
+            # Not compiled(...): that would print the generated code with every exception of a receiver.
+            return compiled.forward(*args, **kwargs)
+        finally:
+            _receivers.reset(token)
+
+    def _compiled(self, points: frozenset[Point]) -> fx.GraphModule:
+        version = self._versions.pop(points, None)
+        if version is None:
+            version = self._instrument(points)
+        self._versions[points] = version
+        while len(self._versions) > KEPT_VERSIONS:
+            self._versions.popitem(last=False)
+        return version
+
+    def _instrument(self, points: frozenset[Point]) -> fx.GraphModule:
+        """Copy the graph (parameters stay the model's own) with a call after each tapped node."""
+        version = fx.GraphModule(self.graph_module, _copy(self.graph_module.graph))
+        last = None
+        for node in list(version.graph.nodes):
+            last = node if node.op == "placeholder" else last
+        for node in list(version.graph.nodes):
+            if node.name not in points:
+                continue
+            after = last if node.op in ("placeholder", "get_attr") and last is not None else node
+            call = hand_on_copy if node.name in self._overwritten else hand_on
+            with version.graph.inserting_after(after):
+                version.graph.call_function(call, (node, node.name))
+        version.recompile()
+        return version
+
+
+def _copy(graph: fx.Graph) -> fx.Graph:
+    """Copy a graph with the names of its nodes, and with how it takes and returns its values."""
+    new = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    output = new.graph_copy(graph, mapping)
+    new.output(output)
+    new.set_codegen(graph._codegen)
+    return new
