@@ -110,7 +110,7 @@ def main() -> None:
                 methods["pytorch-cka"] = arguments.peers
                 if arguments.slow:
                     methods["torch_cka"] = arguments.peers
-            images = 2 * n if "224" in pair else 16 * n
+            images = max(n, 64) if "224" in pair else 16 * n
             for method, row in measure(pair, n, images, methods, arguments.rounds).items():
                 print(
                     f"| {pair} | {n} | {method} | {row['ratio']:.2f} | {row['low']:.2f}-{row['high']:.2f} "

@@ -247,3 +247,25 @@ def test_layout_hint_overrides() -> None:
     anatomy = read_anatomy(vit, (torch.randn(2, 3, 32, 32),), layout=hint)  # type: ignore[arg-type]
     layout = anatomy.select("norm")[0].layout
     assert (layout.prefix_tokens, layout.grid, layout.source) == (2, (3, 5), "user")
+
+
+def test_receivers_that_keep_nothing_see_the_same_numbers() -> None:
+    """With keep=False the model's in-place operations are in place again; what is handed on must not change."""
+    from nets import pictures, small_net
+
+    model, x = small_net(), pictures(3)
+    anatomy = read_anatomy(model, (x[:2],))
+    points = {site.point: site.name for site in anatomy.layers}
+    kept: dict[str, torch.Tensor] = {}
+    copied: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        anatomy.run((x,), {p: lambda t, n=n: kept.__setitem__(n, t) for p, n in points.items()})
+        output = anatomy.run(
+            (x,), {p: lambda t, n=n: copied.__setitem__(n, t.clone()) for p, n in points.items()}, keep=False
+        )
+        torch.testing.assert_close(output, model(x), rtol=0, atol=0)
+    assert kept.keys() == copied.keys()
+    for name in kept:
+        torch.testing.assert_close(kept[name], copied[name], rtol=0, atol=0, msg=name)
+    in_place = [n for n in anatomy._graph._versions.popitem()[1].graph.nodes if str(n.target) == "aten.relu_.default"]
+    assert len(in_place) == 5

@@ -59,7 +59,7 @@ def test_single_precision_survives_a_large_mean(shift: float) -> None:
     assert float(cka(x32, y32)) == pytest.approx(float(cka(x, y)), abs=2e-4)  # the rounding of the input itself
 
 
-@pytest.mark.parametrize("n", [9, 64, 67])
+@pytest.mark.parametrize("n", [9, 33, 64, 67])
 def test_gram_in_chunks_and_strips_is_the_gram(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gram, "CHUNK_BYTES", 1)  # chunks of 1024 features
     x = torch.randn(n, 5, 1000, generator=torch.Generator().manual_seed(n), dtype=torch.float64)

@@ -109,7 +109,7 @@ def test_layers_that_do_not_fit_together_are_taken_in_rounds(models, images, mon
     runs = []
     anatomy = models[0].anatomy
     real = type(anatomy).run
-    monkeypatch.setattr(type(anatomy), "run", lambda self, i, t: (runs.append(len(t)), real(self, i, t))[1])
+    monkeypatch.setattr(type(anatomy), "run", lambda self, i, t, **k: (runs.append(len(t)), real(self, i, t, **k))[1])
     rounds = compare(models, images, STUDY, minibatch=30, batch=10)
     assert max(runs) < len(anatomy.layers)  # never all layers at once
     for a, b in zip(maps(usual), maps(rounds), strict=True):
@@ -120,10 +120,10 @@ def test_memory_that_runs_out_halves_the_batch_and_not_the_minibatch(models, ima
     usual = compare(models, images, STUDY, minibatch=16, batch=16)
     real = type(models[0].anatomy).run
 
-    def small(self, inputs, taps):
+    def small(self, inputs, taps, **options):
         if len(inputs[0]) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return real(self, inputs, taps)
+        return real(self, inputs, taps, **options)
 
     monkeypatch.setattr(type(models[0].anatomy), "run", small)
     watcher = StopAfter(10**6)
@@ -138,7 +138,7 @@ def test_memory_that_runs_out_halves_the_batch_and_not_the_minibatch(models, ima
 
 
 def test_memory_that_one_image_exhausts_is_an_error(models, images, monkeypatch) -> None:
-    def none(self, inputs, taps):
+    def none(self, inputs, taps, **options):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: tried 9")
 
     monkeypatch.setattr(type(models[0].anatomy), "run", none)
@@ -147,7 +147,7 @@ def test_memory_that_one_image_exhausts_is_an_error(models, images, monkeypatch)
 
 
 def test_other_errors_are_not_mistaken_for_memory(models, images, monkeypatch) -> None:
-    def broken(self, inputs, taps):
+    def broken(self, inputs, taps, **options):
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(type(models[0].anatomy), "run", broken)

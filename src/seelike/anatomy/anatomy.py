@@ -63,13 +63,15 @@ class Anatomy:
         """
         return select_layers(self.layers, layers, self.name)
 
-    def run(self, inputs: Inputs, taps: Mapping[Point, Receiver]) -> Any:
+    def run(self, inputs: Inputs, taps: Mapping[Point, Receiver], *, keep: bool = True) -> Any:
         """Run the model once, handing each tapped tensor on the moment it exists; return the model's output.
 
         `taps` maps points of sites to functions of one tensor, called exactly once each, in execution order. The
         tensor is the model's own and is freed after its last use in the forward pass unless the function keeps it;
-        it may be kept (no later operation writes to it) but must not be written to. Gradients and autograd modes
-        are those of the caller.
+        it may be kept (no later operation writes to it) but must not be written to. Receivers that keep nothing say
+        `keep=False`: the operations that the model does in place may then overwrite a tensor after its receiver has
+        returned, which takes the memory and time of the model as it was written. Gradients and autograd modes are
+        those of the caller.
 
         Raises:
         ------
@@ -85,8 +87,8 @@ class Anatomy:
                 "take points from its layers, residuals and attentions"
             )
         if isinstance(inputs, dict):
-            return self._graph.run((), inputs, taps)
-        return self._graph.run(tuple(inputs), {}, taps)
+            return self._graph.run((), inputs, taps, in_place=not keep)
+        return self._graph.run(tuple(inputs), {}, taps, in_place=not keep)
 
     def live_bytes_per_image(self) -> int:
         """Peak of live activations in one forward pass of one image, in bytes (views share memory).

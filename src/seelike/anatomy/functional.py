@@ -17,6 +17,10 @@ import torch
 from torch import fx
 
 
+IN_PLACE = "seelike_in_place"
+"""Where a rewritten node keeps the in-place operation that it was."""
+
+
 @dataclass
 class Rewritten:
     """What became of the in-place operations."""
@@ -91,7 +95,20 @@ def _replacement(graph: fx.Graph, node: fx.Node, twin: Any) -> fx.Node:
         else:
             new = graph.call_function(twin, node.args, dict(node.kwargs))
     new.meta = dict(node.meta)
+    if twin is not torch.ops.aten.expand_as.default:
+        new.meta[IN_PLACE] = node.target
     return new
+
+
+def restore_in_place(graph: fx.Graph) -> None:
+    """Let the operations that were in place in the model be so again, which spares memory and time.
+
+    Right only where every tensor is done with when the next one is made: by receivers of taps that keep nothing.
+    The rewriting has redirected all later uses, so nothing else reads what is overwritten.
+    """
+    for node in graph.nodes:
+        if IN_PLACE in node.meta:
+            node.target = node.meta[IN_PLACE]
 
 
 def is_view(node: fx.Node) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from seelike.anatomy.functional import restore_in_place
 from seelike.anatomy.sites import Point
 
 Receiver = Callable[[Tensor], None]
@@ -47,11 +48,16 @@ class TappedGraph:
         self.graph_module = graph_module
         self.points = frozenset(node.name for node in graph_module.graph.nodes if node.op != "output")
         self._overwritten = overwritten
-        self._versions: OrderedDict[frozenset[Point], fx.GraphModule] = OrderedDict()
+        self._versions: OrderedDict[tuple[frozenset[Point], bool], fx.GraphModule] = OrderedDict()
 
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], taps: Mapping[Point, Receiver]) -> Any:
-        """Run forward; each receiver in `taps` is called once, with the tensor of its point."""
-        compiled = self._compiled(frozenset(taps))
+    def run(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], taps: Mapping[Point, Receiver], in_place: bool = False
+    ) -> Any:
+        """Run forward; each receiver in `taps` is called once, with the tensor of its point.
+
+        With `in_place`, operations that the model does in place overwrite a tensor after its receiver has returned.
+        """
+        compiled = self._compiled(frozenset(taps), in_place)
         token = _receivers.set(taps)
         try:
             # Not compiled(...): that would print the generated code with every exception of a receiver.
@@ -59,18 +65,20 @@ class TappedGraph:
         finally:
             _receivers.reset(token)
 
-    def _compiled(self, points: frozenset[Point]) -> fx.GraphModule:
-        version = self._versions.pop(points, None)
+    def _compiled(self, points: frozenset[Point], in_place: bool) -> fx.GraphModule:
+        version = self._versions.pop((points, in_place), None)
         if version is None:
-            version = self._instrument(points)
-        self._versions[points] = version
+            version = self._instrument(points, in_place)
+        self._versions[points, in_place] = version
         while len(self._versions) > KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return version
 
-    def _instrument(self, points: frozenset[Point]) -> fx.GraphModule:
+    def _instrument(self, points: frozenset[Point], in_place: bool) -> fx.GraphModule:
         """Copy the graph (parameters stay the model's own) with a call after each tapped node."""
         version = fx.GraphModule(self.graph_module, _copy(self.graph_module.graph))
+        if in_place:
+            restore_in_place(version.graph)
         last = None
         for node in list(version.graph.nodes):
             last = node if node.op == "placeholder" else last

@@ -121,7 +121,7 @@ class Forward:
         model = self.model
         inputs = model.inputs(images.to(model.device, model.dtype, non_blocking=True))
         with torch.inference_mode():
-            model.anatomy.run(inputs, taps)
+            model.anatomy.run(inputs, taps, keep=False)
 
 
 def _keeper(site: LayerSite, into: list[Tensor]) -> Callable[[Tensor], None]:
