@@ -12,7 +12,8 @@ import seelike
 from nets import small_net, tiny_vit
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: more threads than cores slow every test down
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import fx
 
-
 IN_PLACE = "seelike_in_place"
 """Where a rewritten node keeps the in-place operation that it was."""
 
