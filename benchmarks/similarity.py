@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def measure(pair: str, n: int, images: int, methods: dict[str, str], rounds: int
             "low": min(ratios),
             "high": max(ratios),
             "peak": worker.peak / base.peak,
-            "working": (worker.peak - worker.loaded) / (base.peak - base.loaded),
+            # Small models peak while they are loaded, which leaves nothing to divide by.
+            "working": (worker.peak - worker.loaded) / (base.peak - base.loaded or math.nan),
         }
         worker.stop()
     return rows

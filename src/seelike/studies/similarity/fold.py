@@ -21,7 +21,7 @@ from seelike.studies.similarity.results import pair_dataset
 ROUNDING = 2.0**-20
 """A layer whose spread is under so small a share of its size varies in the last bits of float32 only."""
 
-LAYERS_AT_A_TIME = 16
+LAYERS_AT_A_TIME = 32
 """Grams U-centred together: enough to hide the cost of a call, few enough to keep their copies small."""
 
 
@@ -82,7 +82,7 @@ class SimilarityFold(Fold):
             self._scales[key] = torch.zeros(len(self.chosen[model]), dtype=gram.dtype, device=gram.device)
         place = self._places[model][site.point]
         store[place] = gram
-        self._scales[key][place] = torch.linalg.vector_norm(features[0], dtype=gram.dtype)
+        self._scales[key][place] = torch.linalg.vector_norm(features[0], dtype=_wide(features.dtype))
 
     def empty(self) -> Tally:
         shape = (self.design.repeats, self.design.groups)
@@ -153,3 +153,8 @@ class SimilarityFold(Fold):
 
     def findings(self, tally: Tally) -> list[Finding]:
         return find(self.estimates(tally), self.chosen)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """A dtype in which the norm of many features does not overflow."""
+    return dtype if dtype == torch.float64 else torch.float32
