@@ -45,7 +45,7 @@ def main() -> None:
         x = torch.stack([model.preprocess(images.read(i)) for i in range(32)])
         features: list[Tensor] = []
         sites = model.anatomy.select("sublayers")[::4]
-        taps = {s.point: lambda t, s=s: features.append(s.batch_first(t).flatten(1).clone()) for s in sites}
+        taps = {s.point: lambda t, s=s, into=features: into.append(s.batch_first(t).flatten(1).clone()) for s in sites}
         with torch.no_grad():
             model.anatomy.run(model.inputs(x), taps)
         for what in ("as they are", "first example 10 times too large"):
