@@ -56,7 +56,8 @@ def shifted_gram(features: Tensor) -> Tensor:
     work = x.dtype if x.dtype == torch.float64 else torch.float32
     if p * work.itemsize * n <= SMALL_BYTES:
         part = x.to(work) - x[0].to(work)
-        return (part @ part.T).to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+        gram: Tensor = (part @ part.T).to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+        return gram
     step = max(1024, CHUNK_BYTES // (work.itemsize * n)) if x.device.type == "cpu" else CHUNK_FEATURES
     total = torch.zeros(n, n, dtype=torch.float64, device="cpu" if x.device.type == "mps" else x.device)
     origin = x[0].to(work)
@@ -121,7 +122,8 @@ def pack(centred: Tensor) -> Tensor:
 def _upper_triangle(n: int, device: torch.device) -> Tensor:
     """Flat places of the upper triangle of an n x n matrix, diagonal left out."""
     rows, columns = torch.triu_indices(n, n, offset=1, device=device)
-    return rows * n + columns
+    places: Tensor = rows * n + columns
+    return places
 
 
 def total_spread(gram: Tensor) -> Tensor:
