@@ -71,7 +71,7 @@ def shifted_gram(features: Tensor) -> Tensor:
         even = width - width % PARTS
         part = scratch[:, :width]
         torch.sub(x[:, first : first + width], origin[first : first + width], out=part)
-        halves = part[:, :even].unflatten(1, (PARTS, -1)).transpose(0, 1)  # (PARTS, n, width / PARTS)
+        halves = torch.unflatten(part[:, :even], 1, (PARTS, -1)).transpose(0, 1)  # (PARTS, n, width / PARTS)
         for (start, end), store in zip(strips, products, strict=True):
             torch.bmm(halves[:, start:end], halves[:, start:].mT, out=store[waiting])
         if even < width:
