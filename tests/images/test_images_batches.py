@@ -215,13 +215,14 @@ def test_ctrl_c_speaks_with_one_voice(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(
         textwrap.dedent("""
-        import numpy, torch
+        import numpy, signal, torch
         from seelike.images import load_batches, load_images
 
         def whole(image):
             return torch.from_numpy(numpy.asarray(image).copy())
 
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
             try:
                 for batch in load_batches(load_images("generated:8?size=16"), [[[0, 1]]] * 10**6, [whole], workers=2):
                     print("batch", flush=True)
