@@ -46,6 +46,17 @@ def test_results_are_labelled_and_round_trip(run: Path) -> None:
     assert cross.attrs["estimator"].startswith("minibatch CKA")
     assert (cross.attrs["images"], cross.attrs["seed"], cross.attrs["groups"]) == (60, 0, 6)
     assert "torch" in json.loads(cross.attrs["versions"])
+    depths = dict(zip(cross["other_layer"].values, cross["other_relative_depth"].values, strict=True))
+    assert [depths[name] for name in cross["best_match"].values] == cross["best_match_depth"].values.tolist()
+
+
+def test_depths_are_those_of_the_whole_model() -> None:
+    """Chosen layers that stop short of a model's end keep their own depth, also as matches."""
+    net = seelike.Model(small_net(), (3, 32, 32), "net")
+    vit = seelike.Model(tiny_vit(), (3, 32, 32), "vit")
+    study = seelike.Similarity(["blocks.0", "units.0"])
+    cross = seelike.compare([vit, net], pictures(20), [study], minibatch=10)["similarity/vit/net"]
+    assert 0 < cross["best_match_depth"].item() == cross["other_relative_depth"].item() < 1
 
 
 def same_tree(a: xr.DataTree, b: xr.DataTree) -> bool:

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from seelike.anatomy import LayerSite
-from seelike.measures import best_match, best_split, block_contrast, ends_similarity, relative_depth
+from seelike.measures import best_match, best_split, block_contrast, ends_similarity
 from seelike.studies.similarity.estimate import PairEstimate
 
 
@@ -76,12 +76,13 @@ def _text(values: list[str]) -> np.ndarray:
 def _add_best_match(dataset: xr.Dataset, value: torch.Tensor, dim: str, other: str, prefix: str) -> None:
     index, most = best_match(value)
     names = dataset[other].values[index.numpy()]
-    depth = relative_depth(index, value.shape[1])
+    # The depth in the whole model, as in the coordinate: the layers chosen may stop short of its end.
+    depth = dataset[f"{other.removesuffix('layer')}relative_depth"].values[index.numpy()]
     undefined = most.isnan().numpy()
     dataset[f"{prefix}best_match"] = (dim, np.where(undefined, "", names).astype(object))
     dataset[f"{prefix}best_match_cka"] = (dim, most.numpy(), {"units": "1"})
     attrs = {"units": "1", "long_name": "relative depth of the best match, 0 first layer, 1 last"}
-    dataset[f"{prefix}best_match_depth"] = (dim, np.where(undefined, np.nan, depth.numpy()), attrs)
+    dataset[f"{prefix}best_match_depth"] = (dim, np.where(undefined, np.nan, depth), attrs)
 
 
 def _add_self_statistics(dataset: xr.Dataset, estimate: PairEstimate) -> None:
