@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seelike.measures import cka, gram, gram_products, pack, shifted_gram, total_spread, u_centre
+from seelike.measures import cka, gram, gram_products, gram_sums, shifted_gram, u_centre, write_gram
 
 
 def pair(n: int = 64, d: int = 12, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,10 +59,11 @@ def test_single_precision_survives_a_large_mean(shift: float) -> None:
     assert float(cka(x32, y32)) == pytest.approx(float(cka(x, y)), abs=2e-4)  # the rounding of the input itself
 
 
+@pytest.mark.parametrize("chunk", [1, 1 << 30])  # chunks of 1024 features; all at once
 @pytest.mark.parametrize("n", [9, 33, 64, 67])
-def test_gram_in_chunks_and_strips_is_the_gram(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gram, "CHUNK_BYTES", 1)  # chunks of 1024 features
-    monkeypatch.setattr(gram, "SMALL_BYTES", 0)
+def test_gram_in_chunks_and_strips_is_the_gram(n: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(gram, "STRIP", 16)
     x = torch.randn(n, 5, 1000, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
     flat = x.flatten(1) - x.flatten(1)[0]
     torch.testing.assert_close(shifted_gram(x), flat @ flat.T)
@@ -70,7 +71,25 @@ def test_gram_in_chunks_and_strips_is_the_gram(n: int, monkeypatch: pytest.Monke
     half = x.bfloat16()
     torch.testing.assert_close(shifted_gram(half), shifted_gram(half.double()), rtol=1e-5, atol=1e-2)
     flat = x.flatten(1) - x.flatten(1).mean(0)
-    assert float(total_spread(shifted_gram(x))) == pytest.approx(float(flat.square().sum()), rel=1e-12)
+    assert float(gram_sums(shifted_gram(x)[None]).spread) == pytest.approx(float(flat.square().sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("least", [0, 1 << 62])  # with oneDNN's product, and without
+def test_both_products_give_the_gram(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "LEAST", least)
+    x = torch.randn(40, 6000, generator=torch.Generator().manual_seed(0))
+    expected = shifted_gram(x.double())
+    torch.testing.assert_close(shifted_gram(x), expected, rtol=3e-6, atol=3e-3)
+
+
+def test_what_lies_below_the_diagonal_does_not_count() -> None:
+    x = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(1))
+    grams = torch.full((3, 20, 20), torch.nan)
+    for features, out in zip(x, grams, strict=True):
+        write_gram(features, out)
+    grams[:] = torch.where(torch.ones(20, 20, dtype=torch.bool).triu(), grams, torch.nan)
+    full = torch.stack([shifted_gram(features.double()) for features in x])
+    torch.testing.assert_close(gram_products(grams, grams), gram_products(full, full), rtol=1e-4, atol=1e-2)
 
 
 def test_constant_features_have_an_exactly_zero_gram() -> None:
@@ -79,13 +98,12 @@ def test_constant_features_have_an_exactly_zero_gram() -> None:
     assert math.isnan(float(cka(x, torch.randn(33, 4))))
 
 
-def test_u_centred_rows_sum_to_zero_and_packing_keeps_products() -> None:
+def test_u_centred_rows_sum_to_zero_and_their_products_are_those_of_sums() -> None:
     grams = torch.stack([shifted_gram(t) for t in pair(20)])
     centred = u_centre(grams)
     assert float(centred.sum(-1).abs().max()) < 1e-10
     assert float(centred.diagonal(dim1=-2, dim2=-1).abs().max()) == 0
     products = torch.einsum("aij,bij->ab", centred, centred)
-    torch.testing.assert_close(pack(centred) @ pack(centred).T, products)
     torch.testing.assert_close(gram_products(grams, grams), products)
 
 

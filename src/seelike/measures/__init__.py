@@ -8,8 +8,9 @@ from seelike.measures.cka import (
     hsic_biased,
     hsic_unbiased,
 )
-from seelike.measures.gram import pack, shifted_gram, total_spread, u_centre
+from seelike.measures.gram import shifted_gram, u_centre, write_gram
 from seelike.measures.jackknife import jackknife_error, leave_one_out, t_quantile
+from seelike.measures.products import GramSums, gram_sums, hsic_products
 from seelike.measures.structure import (
     best_match,
     best_split,
@@ -21,6 +22,7 @@ from seelike.measures.structure import (
 
 __all__ = [
     "Estimator",
+    "GramSums",
     "best_match",
     "best_split",
     "block_contrast",
@@ -28,15 +30,16 @@ __all__ = [
     "cka_from_products",
     "ends_similarity",
     "gram_products",
+    "gram_sums",
     "hsic_biased",
+    "hsic_products",
     "hsic_unbiased",
     "jackknife_error",
     "leave_one_out",
     "lower_half_match_depth",
-    "pack",
     "relative_depth",
     "shifted_gram",
     "t_quantile",
-    "total_spread",
     "u_centre",
+    "write_gram",
 ]

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seelike.measures.gram import pack, shifted_gram, u_centre
+from seelike.measures.gram import shifted_gram, u_centre
+from seelike.measures.products import gram_sums, hsic_products
 
 Estimator = Literal["unbiased", "biased"]
 
@@ -58,12 +59,12 @@ def gram_products(grams: Tensor, other: Tensor) -> Tensor:
     """Products of all pairs of U-centred Grams, ``n (n - 3) HSIC_1``, in one matrix product.
 
     Args:
-        grams: (layers, n, n) centred Grams of one minibatch; other: (other_layers, n, n) of the same examples.
+        grams: (layers, n, n) Grams of one minibatch; other: (other_layers, n, n) of the same examples.
 
     Returns:
-        (layers, other_layers) float64. Sums of these over minibatches weigh each by n (n - 3), as they should.
+        (layers, other_layers) float64.
     """
-    return pack(u_centre(grams)) @ pack(u_centre(other)).T
+    return hsic_products(gram_sums(grams), gram_sums(other))
 
 
 def cka_from_products(cross: Tensor, own: Tensor, other_own: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from seelike.anatomy import LayerSite
-from seelike.measures import pack, shifted_gram, total_spread, u_centre
+from seelike.measures import GramSums, gram_sums, hsic_products, write_gram
 from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Tally
 from seelike.studies.similarity.estimate import PairEstimate, estimate_pair
 from seelike.studies.similarity.findings import find
@@ -20,9 +20,6 @@ from seelike.studies.similarity.results import pair_dataset
 
 ROUNDING = 2.0**-20
 """A layer whose spread is under so small a share of its size varies in the last bits of float32 only."""
-
-LAYERS_AT_A_TIME = 32
-"""Grams U-centred together: enough to hide the cost of a call, few enough to keep their copies small."""
 
 
 def pair_key(a: str, b: str) -> str:
@@ -72,17 +69,15 @@ class SimilarityFold(Fold):
 
     def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
         features = pool_features(tensor, site.layout, self.pool)
-        gram = shifted_gram(features)
         key = (minibatch.index, model)
-        store = self._grams.get(key)
-        if store is None or store.shape[-1] != minibatch.size:
-            n = minibatch.size
-            store = torch.empty(len(self.chosen[model]), n, n, dtype=gram.dtype, device=gram.device)
-            self._grams[key] = store
-            self._scales[key] = torch.zeros(len(self.chosen[model]), dtype=gram.dtype, device=gram.device)
+        grams = self._grams.get(key)
+        if grams is None or grams.shape[-1] != minibatch.size:
+            layers, n, work = len(self.chosen[model]), minibatch.size, _wide(features.dtype)
+            grams = self._grams[key] = torch.empty(layers, n, n, dtype=work, device=features.device)
+            self._scales[key] = torch.empty(layers, dtype=work, device=features.device)
         place = self._places[model][site.point]
-        store[place] = gram
-        self._scales[key][place] = torch.linalg.vector_norm(features[0], dtype=_wide(features.dtype))
+        write_gram(features, grams[place])
+        torch.linalg.vector_norm(features[0], dtype=grams.dtype, out=self._scales[key][place])
 
     def empty(self) -> Tally:
         shape = (self.design.repeats, self.design.groups)
@@ -97,26 +92,25 @@ class SimilarityFold(Fold):
         return tally
 
     def finish(self, minibatch: Minibatch, tally: Tally) -> None:
-        packed = {model: self._packed(model, minibatch, tally) for model in self.chosen}
+        sums = {model: self._sums(model, minibatch, tally) for model in self.chosen}
         cell = (minibatch.repeat, minibatch.group)
         for a, b in self.pairs():
-            tally[pair_key(a, b)][cell] += (packed[a] @ packed[b].to(packed[a].device).T).cpu()
+            tally[pair_key(a, b)][cell] += hsic_products(sums[a], sums[b]).cpu()
         tally[WEIGHT][cell] += minibatch.size * (minibatch.size - 3)
         tally[IMAGES][cell] += minibatch.size
 
-    def _packed(self, model: str, minibatch: Minibatch, tally: Tally) -> Tensor:
-        grams = self._grams.pop((minibatch.index, model))
+    def _sums(self, model: str, minibatch: Minibatch, tally: Tally) -> GramSums:
+        sums = gram_sums(self._grams.pop((minibatch.index, model)))
         norms = self._scales.pop((minibatch.index, model))
-        packed = torch.cat([pack(u_centre(some)) for some in torch.split(grams, LAYERS_AT_A_TIME)])
-        finite = packed.sum(1).isfinite()
+        finite = (sums.rows.sum(1) + sums.spread).isfinite()
         if not bool(finite.all()):
             raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
-        tally[spread_key(model)] += torch.stack([norms.square() * minibatch.size, total_spread(grams)]).cpu()
-        return packed  # (layers, n (n - 1) / 2)
+        tally[spread_key(model)] += torch.stack([norms.square().to(sums.spread) * minibatch.size, sums.spread]).cpu()
+        return sums
 
     def held_bytes(self) -> int:
         layers = sum(len(sites) for sites in self.chosen.values())
-        return int(1.5 * layers * self.design.largest**2 * 8)
+        return int(1.5 * layers * self.design.largest**2 * 8)  # float32 Grams, their copy, and half of each in float64
 
     def estimates(self, tally: Tally) -> dict[tuple[str, str], PairEstimate]:
         """CKA with errors for every pair of models."""
