@@ -8,7 +8,7 @@ from seelike.measures.cka import (
     hsic_biased,
     hsic_unbiased,
 )
-from seelike.measures.gram import shifted_gram, u_centre, write_gram
+from seelike.measures.gram import float64_device, shifted_gram, u_centre, write_gram
 from seelike.measures.jackknife import jackknife_error, leave_one_out, t_quantile
 from seelike.measures.products import GramSums, gram_sums, hsic_products
 from seelike.measures.structure import (
@@ -29,6 +29,7 @@ __all__ = [
     "cka",
     "cka_from_products",
     "ends_similarity",
+    "float64_device",
     "gram_products",
     "gram_sums",
     "hsic_biased",

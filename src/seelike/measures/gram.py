@@ -100,7 +100,7 @@ def _through_onednn(a: Tensor, rows: int) -> bool:
 def _has_onednn() -> bool:
     """Whether this build of torch has oneDNN's product for this kind of CPU (an operator that its compiler uses)."""
     intel_like = platform.machine().lower() in ("x86_64", "amd64")
-    return intel_like and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return intel_like and torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def u_centre(gram: Tensor) -> Tensor:

@@ -34,21 +34,35 @@ class GramSums:
     spread: Tensor
 
 
-def gram_sums(grams: Tensor) -> GramSums:
+LAYERS_AT_A_TIME = 16
+"""Grams summed up together: enough to hide the cost of a call, few enough that what is made of them is quickly got."""
+
+
+def gram_sums(grams: Tensor, upper: Tensor | None = None) -> GramSums:
     """Sum up Gram matrices (layers, n, n) with any origin; what stands below the diagonal is not looked at.
+
+    Args:
+        grams: (layers, n, n) float32 or float64.
+        upper: (layers, n (n - 1) / 2) float64 to write to; memory that was written to before is faster than new.
 
     Raises:
         ValueError: fewer than 4 examples, for which the unbiased estimator does not exist.
     """
-    n = grams.shape[-1]
+    layers, n, _ = grams.shape
     if n < 4:
         raise ValueError(f"the unbiased estimator needs at least 4 examples in a minibatch, not {n}")
     grams = grams.to(float64_device(grams.device))
+    if upper is None:
+        upper = torch.empty(layers, n * (n - 1) // 2, dtype=torch.float64, device=grams.device)
+    places = _above_diagonal(n, grams.device)
+    rows = []
+    for some, into in zip(torch.split(grams, LAYERS_AT_A_TIME), torch.split(upper, LAYERS_AT_A_TIME), strict=True):
+        into.copy_(some.flatten(-2).index_select(-1, places))
+        above = some.triu(1)
+        rows.append(above.sum(-1, dtype=torch.float64) + above.sum(-2, dtype=torch.float64))
+    row_sums = torch.cat(rows)
     trace = grams.diagonal(dim1=-2, dim2=-1).sum(-1, dtype=torch.float64)
-    upper = grams.flatten(-2).index_select(-1, _above_diagonal(n, grams.device)).double()
-    full = grams.triu(1)
-    rows = full.sum(-1, dtype=torch.float64) + full.sum(-2, dtype=torch.float64)
-    return GramSums(upper, rows, trace - (trace + rows.sum(-1)) / n)
+    return GramSums(upper, row_sums, trace - (trace + row_sums.sum(-1)) / n)
 
 
 def hsic_products(a: GramSums, b: GramSums) -> Tensor:

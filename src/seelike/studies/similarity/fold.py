@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from seelike.anatomy import LayerSite
-from seelike.measures import GramSums, gram_sums, hsic_products, write_gram
+from seelike.measures import GramSums, float64_device, gram_sums, hsic_products, write_gram
 from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Tally
 from seelike.studies.similarity.estimate import PairEstimate, estimate_pair
 from seelike.studies.similarity.findings import find
@@ -53,6 +53,7 @@ class SimilarityFold(Fold):
     notes: list[str]
     _grams: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     _scales: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    _spare: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     _places: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class SimilarityFold(Fold):
         grams = self._grams.get(key)
         if grams is None or grams.shape[-1] != minibatch.size:
             layers, n, work = len(self.chosen[model]), minibatch.size, _wide(features.dtype)
-            grams = self._grams[key] = torch.empty(layers, n, n, dtype=work, device=features.device)
+            grams = self._grams[key] = self._store(("grams", model), (layers, n, n), work, features.device)
             self._scales[key] = torch.empty(layers, dtype=work, device=features.device)
         place = self._places[model][site.point]
         write_gram(features, grams[place])
@@ -96,17 +97,29 @@ class SimilarityFold(Fold):
         cell = (minibatch.repeat, minibatch.group)
         for a, b in self.pairs():
             tally[pair_key(a, b)][cell] += hsic_products(sums[a], sums[b]).cpu()
+        self._spare |= {("upper", model): each.upper for model, each in sums.items()}
         tally[WEIGHT][cell] += minibatch.size * (minibatch.size - 3)
         tally[IMAGES][cell] += minibatch.size
 
     def _sums(self, model: str, minibatch: Minibatch, tally: Tally) -> GramSums:
-        sums = gram_sums(self._grams.pop((minibatch.index, model)))
+        grams = self._grams.pop((minibatch.index, model))
+        layers, n, _ = grams.shape
+        place = float64_device(grams.device)
+        sums = gram_sums(grams, self._store(("upper", model), (layers, n * (n - 1) // 2), torch.float64, place))
+        self._spare["grams", model] = grams
         norms = self._scales.pop((minibatch.index, model))
         finite = (sums.rows.sum(1) + sums.spread).isfinite()
         if not bool(finite.all()):
             raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
         tally[spread_key(model)] += torch.stack([norms.square().to(sums.spread) * minibatch.size, sums.spread]).cpu()
         return sums
+
+    def _store(self, use: tuple[str, str], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Memory of the minibatch before, where it fits: new memory costs as much as what is written to it."""
+        spare = self._spare.pop(use, None)
+        if spare is not None and spare.shape == shape and spare.dtype == dtype and spare.device == device:
+            return spare
+        return torch.empty(shape, dtype=dtype, device=device)
 
     def held_bytes(self) -> int:
         layers = sum(len(sites) for sites in self.chosen.values())
