@@ -11,6 +11,7 @@ from seelike.images.folder import load_folder
 from seelike.images.generated import load_generated
 from seelike.images.hub import load_hub
 from seelike.images.parquet import load_parquet
+from seelike.images.scenes import load_scenes
 from seelike.images.source import Images
 from seelike.images.tar import load_tar
 
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[Callable[[str], Images], str]] = {
     "parquet": (load_parquet, "parquet:FILES"),
     "hf": (load_hub, "hf:NAME[/SPLIT]"),
     "tar": (load_tar, "tar:SHARDS"),
+    "scenes": (load_scenes, "scenes:SPLIT[?n=,size=32,seed=0,textures=A]"),
     "generated": (load_generated, "generated:N[?size=224,seed=0]"),
 }
 
@@ -34,6 +36,8 @@ def load_images(spec: str) -> Images:
             * ``parquet:FILES``: a column of encoded images, as on the Hugging Face hub;
             * ``hf:NAME[/SPLIT]``: a dataset of the hub (``hf:ylecun/mnist/test``), or a folder with one;
             * ``tar:SHARDS``: tar files of the WebDataset layout;
+            * ``scenes:SPLIT[?n=,size=32,seed=0,textures=A]``: generated images of shapes, SPLIT being train,
+              validation or test (docs/scenes.md);
             * ``generated:N[?size=224,seed=0]``: drawn on the spot, for demonstrations;
             * a path alone: a folder, or files that end in .parquet or .tar.
 
