@@ -200,6 +200,7 @@ class _Run:
             **{f"--{name}": value for name, value in options.items()},
             "studies": [repr(study) for study in self.studies],
             "sites": [[site.point for site in fold.sites(label)] for fold in folds for label in self.models],
+            "readings": [[each.points for each in fold.readings(label)] for fold in folds for label in self.models],
         }
 
     def _record(self, plan: PassPlan, folds: Sequence[Fold], state: PassState) -> dict[str, Any]:

@@ -175,6 +175,8 @@ class _Found:
                 sum=flow[found.sum].point,
                 shape=flow[found.sum].per_image or (),
                 layout=reader.read(found.sum),
+                batch_dim=flow[found.sum].batch_dim or 0,
+                batch_factor=max(flow[found.sum].batch_factor, 1),
             )
             for found, title in zip(self.residuals, self.residual_names, strict=True)
         )

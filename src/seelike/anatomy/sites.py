@@ -64,10 +64,7 @@ class LayerSite:
 
     def batch_first(self, tensor: torch.Tensor) -> torch.Tensor:
         """View the raw tensor of this site as (n, *shape), images first."""
-        tensor = tensor.movedim(self.batch_dim, 0) if self.batch_dim else tensor
-        if self.batch_factor == 1:
-            return tensor
-        return tensor.reshape(tensor.shape[0] // self.batch_factor, *self.shape)
+        return _batch_first(tensor, self.batch_dim, self.batch_factor, self.shape)
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,12 @@ class ResidualSite:
     sum: Point
     shape: tuple[int, ...]
     layout: Layout
+    batch_dim: int = 0
+    batch_factor: int = 1
+
+    def batch_first(self, tensor: torch.Tensor) -> torch.Tensor:
+        """View the raw tensor of skip, branch or sum as (n, *shape), images first."""
+        return _batch_first(tensor, self.batch_dim, self.batch_factor, self.shape)
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,8 @@ class AttentionSite:
     batch_factor: int = 1
     causal: bool = False
     """Whether a query sees only keys up to its own place (the fused kernel's `is_causal`)."""
+
+
+def _batch_first(tensor: torch.Tensor, batch_dim: int, batch_factor: int, shape: tuple[int, ...]) -> torch.Tensor:
+    tensor = tensor.movedim(batch_dim, 0) if batch_dim else tensor
+    return tensor if batch_factor == 1 else tensor.reshape(tensor.shape[0] // batch_factor, *shape)

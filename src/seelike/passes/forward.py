@@ -13,6 +13,7 @@ from torch import Tensor
 from seelike.anatomy import LayerSite
 from seelike.models import Model
 from seelike.passes.memory import SHARE, available_bytes, halve, is_out_of_memory
+from seelike.passes.readings import Readings, join_taps
 from seelike.studies import Fold, Minibatch
 
 See = Callable[[LayerSite, Tensor, Minibatch], None]
@@ -35,8 +36,10 @@ class Forward:
     batch: int
     tell: Callable[[str], None]
     wanted: Mapping[str, tuple[LayerSite, list[Fold]]] = field(init=False)
+    readings: Readings = field(init=False)
 
     def __post_init__(self) -> None:
+        self.readings = Readings.of(self.label, self.folds)
         wanted: dict[str, tuple[LayerSite, list[Fold]]] = {}
         for fold in self.folds:
             for site in fold.sites(self.label):
@@ -56,6 +59,9 @@ class Forward:
                 if not is_out_of_memory(error):
                     raise
                 full = min(self.batch, len(images))
+            for fold in self.folds:
+                for minibatch in minibatches:
+                    fold.forget(self.label, minibatch)
             # Out of the except block, so that the error's traceback no longer holds the tensors.
             self.batch = halve(full, self.model)
             gc.collect()
@@ -86,18 +92,22 @@ class Forward:
 
             return see
 
-        self._run(images, {point: hand(site, folds) for point, (site, folds) in self.wanted.items()})
+        taps = {point: hand(site, folds) for point, (site, folds) in self.wanted.items()}
+        parts = [(minibatch, minibatch.size) for minibatch in minibatches]
+        self._run(images, join_taps(taps, self.readings.taps(parts)))
 
     def _show_in_pieces(self, images: Tensor, minibatch: Minibatch) -> None:
         """Run a minibatch larger than the forward batch: keep its tensors until it is whole.
 
         Not all sites' tensors need fit in memory at once: sites are taken in rounds, each within the budget.
         """
-        for points in self._rounds(minibatch.size):
+        for number, points in enumerate(self._rounds(minibatch.size)):
             kept: dict[str, list[Tensor]] = {point: [] for point in points}
             for start in range(0, minibatch.size, self.batch):
+                part = images[start : start + self.batch]
                 taps = {point: _keeper(self.wanted[point][0], kept[point]) for point in points}
-                self._run(images[start : start + self.batch], taps)
+                read = self.readings.taps([(minibatch, len(part))]) if number == 0 else {}
+                self._run(part, join_taps(taps, read))
             for point in points:
                 site, folds = self.wanted[point]
                 tensor = torch.cat(kept.pop(point))
@@ -106,11 +116,11 @@ class Forward:
 
     def _rounds(self, images: int) -> list[list[str]]:
         budget = SHARE * available_bytes(self.model.device)
-        rounds: list[list[str]] = []
+        rounds: list[list[str]] = [[]]
         filled = 0.0
         for point, (site, _) in self.wanted.items():
             need = images * math.prod(site.shape) * self.model.dtype.itemsize
-            if not rounds or filled + need > budget:
+            if rounds[-1] and filled + need > budget:
                 rounds.append([])
                 filled = 0.0
             rounds[-1].append(point)
@@ -121,7 +131,7 @@ class Forward:
         model = self.model
         inputs = model.inputs(images.to(model.device, model.dtype, non_blocking=True))
         with torch.inference_mode():
-            model.anatomy.run(inputs, taps, keep=False)
+            model.anatomy.run(inputs, taps, keep=self.readings.keep)
 
 
 def _keeper(site: LayerSite, into: list[Tensor]) -> Callable[[Tensor], None]:

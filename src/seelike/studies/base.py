@@ -16,7 +16,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from seelike.anatomy import Anatomy, LayerSite
+from seelike.anatomy import Anatomy, LayerSite, Point
 
 Tally = dict[str, Tensor]
 Verdict = Literal["holds", "does not hold", "cannot tell"]
@@ -46,6 +46,21 @@ class Minibatch:
     group: int
     size: int
     first_id: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Tensors of one model that are looked at together, image by image: skip and branch, queries and keys.
+
+    Attributes:
+        name: of the site, for messages.
+        points: of the tensors in the model's graph.
+        batch_dim: where the images lie in all of them; one image may have several rows there (windows).
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    batch_dim: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,27 +101,45 @@ def judge(difference: float, error: float, quantile: float) -> Verdict:
 
 
 class NonFinite(ArithmeticError):
-    """A NaN or an infinity among the activations of `model` at `site`."""
+    """A NaN or an infinity among the activations of `model` at a site."""
 
-    def __init__(self, model: str, site: LayerSite) -> None:
-        super().__init__(f"NaN or infinite values in {model} at {site.name} {site.shape}")
-        self.model = model
-        self.site = site
+    def __init__(self, model: str, site: str, shape: tuple[int, ...]) -> None:
+        super().__init__(f"NaN or infinite values in {model} at {site} {shape}")
 
 
 class Fold(ABC):
-    """One study at work in one pass."""
+    """One study at work in one pass.
+
+    It may ask for layers (`sites`, `see`), whose tensors it gets for a whole minibatch, and for readings
+    (`readings`, `read`), which it gets for some images of a minibatch at a time, and which it sums over images.
+    """
 
     notes: list[str]
     """What the user should know: layers left out, values that need a word."""
 
-    @abstractmethod
     def sites(self, model: str) -> Iterable[LayerSite]:
         """The layer sites of `model` whose tensors this fold wants to see."""
+        del model
+        return ()
 
-    @abstractmethod
     def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
         """Take what is needed from one site's tensor (n, *site.shape) of a whole minibatch; keep no reference to it."""
+        raise NotImplementedError(f"{type(self).__name__} asked for layers and cannot see them")
+
+    def readings(self, model: str) -> Iterable[Reading]:
+        """The readings of `model` that this fold wants."""
+        del model
+        return ()
+
+    def read(
+        self, model: str, reading: Reading, tensors: tuple[Tensor, ...], minibatch: Minibatch, images: int
+    ) -> None:
+        """Take what is needed from the raw tensors of a reading for the next `images` images of a minibatch."""
+        raise NotImplementedError(f"{type(self).__name__} asked for readings and cannot read them")
+
+    def forget(self, model: str, minibatch: Minibatch) -> None:
+        """Drop what was read of a model's minibatch: it will be shown again, because memory ran out on the way."""
+        del model, minibatch
 
     @abstractmethod
     def empty(self) -> Tally:

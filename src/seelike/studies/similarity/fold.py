@@ -110,7 +110,8 @@ class SimilarityFold(Fold):
         norms = self._scales.pop((minibatch.index, model))
         finite = (sums.rows.sum(1) + sums.spread).isfinite()
         if not bool(finite.all()):
-            raise NonFinite(model, self.chosen[model][int((~finite).nonzero()[0])])
+            site = self.chosen[model][int((~finite).nonzero()[0])]
+            raise NonFinite(model, site.name, site.shape)
         tally[spread_key(model)] += torch.stack([norms.square().to(sums.spread) * minibatch.size, sums.spread]).cpu()
         return sums
 
