@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seelike.errors import SeelikeError, close_matches
-from seelike.models import hf, python_file, timm, torchvision
+from seelike.models import hf, python_file, timm, torchvision, zoo
 from seelike.models.model import Model
 from seelike.models.spec import ModelSpec, parse_spec
 
@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "torchvision": Kind(torchvision.load, torchvision.names),
     "hf": Kind(hf.load),
     "py": Kind(python_file.load),
+    "zoo": Kind(zoo.load, zoo.names),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from seelike.errors import SeelikeError, close_matches
+from seelike.models.architectures import register
 from seelike.models.hub import loading
 from seelike.models.model import Model
 from seelike.models.preprocess import MODES
@@ -19,11 +20,17 @@ SOURCES = ("hf-hub:", "local-dir:")
 """Prefixes by which timm itself names models outside its registry."""
 
 
-def names() -> list[str]:
-    """Names of timm's architectures."""
+def library() -> Any:
+    """Import timm, and let it know our architectures."""
     import timm
 
-    return list(timm.list_models())
+    register()
+    return timm
+
+
+def names() -> list[str]:
+    """Names of timm's architectures, and of ours (`seelike.models.architectures`)."""
+    return list(library().list_models())
 
 
 def pretrained_names() -> list[str]:
@@ -35,9 +42,7 @@ def pretrained_names() -> list[str]:
 
 def knows(name: str) -> bool:
     """Whether timm has the architecture of `name`, its tag left aside."""
-    import timm
-
-    return bool(timm.is_model(name.partition(".")[0]))
+    return bool(library().is_model(name.partition(".")[0]))
 
 
 def load(spec: ModelSpec) -> Model:
@@ -72,8 +77,7 @@ def load(spec: ModelSpec) -> Model:
 
 def check_name(name: str) -> None:
     """Raise `SeelikeError` with close matches when timm does not know an architecture or its tag."""
-    import timm
-
+    timm = library()
     if name.startswith(SOURCES):
         return
     architecture, _, tag = name.partition(".")

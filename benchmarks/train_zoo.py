@@ -1,0 +1,66 @@
+"""Train the members of the zoo by their recipes and install them, two at a time with one thread each.
+
+    python benchmarks/train_zoo.py vit-cls resnet ... [--data cifar10=parquet:DIR/{split}.parquet]
+
+Runs go to runs/zoo/NAME. A run that was interrupted goes on from its checkpoint, a finished one is only installed, so
+that the command can be given again at any time. Without names, all of them are made, in the order of MEMBERS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from seelike.errors import SeelikeError
+from seelike.train.install import install
+
+MEMBERS = [
+    *("vit-cls", "resnet", "vit-gap", "mixer"),
+    *("vit-cls-10", "resnet-10", "mixer-10"),
+    *("vit-cls-cifar10", "resnet-cifar10", "vit-gap-cifar10", "mixer-cifar10"),
+    *("vit-cls-cut1", "vit-cls-cut6", "vit-cls-cut10"),
+]
+RUNS = Path("runs/zoo")
+
+
+def make(name: str, data: Sequence[str], threads: int, device: str) -> str:
+    """Train one member in a process of its own, and install it."""
+    folder = RUNS / name
+    if not (folder / "summary.json").exists():
+        command = [sys.executable, "-m", "seelike.cli", "train", name, "--out", str(folder), "--resume"]
+        command += ["--device", device, *(part for pair in data for part in ("--data", pair))]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "output.log").open("a") as stream:
+            done = subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False)
+        if done.returncode:
+            last = (folder / "output.log").read_text().strip().splitlines()[-1:]
+            return f"{name}: failed, {last}"
+    try:
+        member = install(folder, name, data=data)
+    except SeelikeError as error:
+        return f"{name}: not installed, {error}"
+    return f"{name}: {100 * member.test_accuracy:.2f} % of {member.test_images}, {member.training_seconds:.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", default=MEMBERS)
+    parser.add_argument("--data", action="append", default=[], help="where data sets lie, NAME=SPEC")
+    parser.add_argument("--parallel", type=int, default=2, help="runs side by side")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        runs = [pool.submit(make, n, arguments.data, arguments.threads, arguments.device) for n in arguments.names]
+        for run in runs:
+            print(run.result(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
