@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 import xarray as xr
@@ -21,8 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 import seelike
+from seelike import train as training
 from seelike.comparison import choose_device
 from seelike.errors import SeelikeError, close_matches
+from seelike.images.scenes import Scenes, contact_sheet
+from seelike.models import zoo
 from seelike.passes import Interrupted, PassOptions
 from seelike.studies import STUDIES, Similarity, Study
 
@@ -36,12 +39,8 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-DEMO_MODELS = (
-    "timm:vit_tiny_patch16_224?img_size=64,patch_size=8@random",
-    # timm starts the last norm of every residual unit at zero, which would leave those layers constant.
-    "timm:resnet18?input_size=64,zero_init_last=false@random",
-)
-DEMO_IMAGES = "generated:1024?size=64"
+DEMO_MODELS = ("zoo:vit-cls", "zoo:resnet")
+DEMO_IMAGES = "scenes:test"
 
 
 class OnBadImage(StrEnum):
@@ -63,15 +62,15 @@ class Pooling(StrEnum):
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Models: timm:NAME, torchvision:NAME, hf:REPO_OR_DIR, py:FILE.py:FUNCTION; with @random for random "
-        "weights, @FILE for a checkpoint. Without models: a small demonstration.",
+        help="Models: zoo:NAME, timm:NAME, torchvision:NAME, hf:REPO_OR_DIR, py:FILE.py:FUNCTION; with @random for "
+        "random weights, @FILE for a checkpoint. Without models: two small ones that come with seelike.",
         show_default=False,
     ),
 ]
 ImagesOption = Annotated[
     str | None,
     typer.Option(
-        "--images", help="folder:DIR, parquet:FILES, tar:SHARDS, hf:NAME[/SPLIT] or generated:N.", show_default=False
+        "--images", help="folder:DIR, parquet:FILES, tar:SHARDS, hf:NAME[/SPLIT] or scenes:SPLIT.", show_default=False
     ),
 ]
 LayersOption = Annotated[
@@ -117,14 +116,14 @@ def compare(
             )
         models, images = list(DEMO_MODELS), DEMO_IMAGES
         err.print(
-            "No models were given, so this is a demonstration: two timm models with random weights, "
-            "on generated images. It shows what a run looks like; random weights say nothing about trained models."
+            f"No models were given, so this compares {' with '.join(DEMO_MODELS)}: small networks that were trained on "
+            f"generated scenes and come with seelike, on {DEMO_IMAGES}, which they have not seen."
         )
     if images is None:
-        raise SeelikeError("which images? give --images folder:DIR (or parquet:, tar:, hf:, generated:)")
+        raise SeelikeError("which images? give --images folder:DIR (or parquet:, tar:, hf:, scenes:test)")
     folder = out_dir or _next_folder()
     try:
-        with _bar() as progress:
+        with _bar(_BarProgress) as progress:
             results = seelike.compare(
                 models,
                 images,
@@ -151,13 +150,15 @@ def compare(
 def _studies(names: str, layers: list[str], pool: Pooling) -> list[Study]:
     flat = [part for text in layers for part in text.split(",") if part]
     chosen: list[Study] = []
-    for name in names.split(","):
+    for name in dict.fromkeys(names.split(",")):
         if name not in STUDIES:
             raise SeelikeError(
                 f"no study named {name!r}{close_matches(name, STUDIES)}; there are: {', '.join(STUDIES)}"
             )
         if STUDIES[name] is Similarity:
             chosen.append(Similarity(flat[0] if len(flat) == 1 else tuple(flat), pool.value))
+        else:
+            chosen.append(STUDIES[name]())
     return chosen
 
 
@@ -188,11 +189,85 @@ def models(
     pattern: Annotated[str, typer.Argument(help="A glob or part of a name; timm:vit* searches one library.")] = "*",
 ) -> None:
     """List models that can be loaded by name."""
+    if pattern.startswith("zoo:"):
+        _zoo(seelike.list_models(pattern))
+        return
     found = seelike.list_models(pattern)
     if not found:
         raise SeelikeError(f"no model matches {pattern!r}; try a shorter part of the name")
     for spec in found:
         out.print(escape(spec), soft_wrap=True)
+
+
+def _zoo(found: list[str]) -> None:
+    """Print members of the zoo with what they can do and where they come from."""
+    members = zoo.members()
+    table = Table("model", "images", "test accuracy", "parameters", "recipe", "trained", box=None, pad_edge=False)
+    for spec in found:
+        member = members[spec.removeprefix("zoo:")]
+        images = f"{member.data_set}, {member.training_images:,} ({100 * member.fraction:g} %)"
+        accuracy = f"{100 * member.test_accuracy:.1f} % of {member.test_images:,}"
+        recipe = f"{member.recipe} {member.recipe_sha256[:8]}"
+        trained = (
+            f"{member.steps:,} steps, {member.training_seconds / 60:.0f} min on {member.device} "
+            f"({member.threads} threads), torch {member.versions['torch']}"
+        )
+        table.add_row(spec, images, accuracy, f"{member.parameters / 1e6:.2f} M", recipe, trained)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="Name of a recipe, or a YAML file; without one, the recipes are listed.")
+    ] = None,
+    changes: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run.", show_default="runs/train/RECIPE")
+    ] = None,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=SPEC",
+            help="Where a data set lies, as in cifar10=parquet:DIR/{split}.parquet; may be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
+    evaluated: Annotated[
+        str | None,
+        typer.Option("--evaluate", metavar="MODEL", help="Train nothing: measure the test accuracy of a model."),
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="With --evaluate: the data set.", show_default="what a zoo model was trained on")
+    ] = None,
+) -> None:
+    """Train a small model by its recipe, or measure the accuracy of one."""
+    if evaluated is not None:
+        loaded = seelike.load_model(evaluated).to(choose_device(device))
+        out.print(f"{escape(evaluated)}: test accuracy {training.evaluate(loaded, on, data)}", soft_wrap=True)
+        return
+    if recipe is None or listing:
+        table = Table("recipe", "what to expect", box=None, pad_edge=False)
+        for shipped in training.list_recipes():
+            table.add_row(escape(shipped.name), escape(shipped.expects))
+        out.print(table)
+        return
+    folder = out_dir or Path("runs/train") / Path(recipe).stem
+    with _bar(_TrainingBar) as progress:
+        chosen = training.load_recipe(recipe, changes)
+        name = " ".join([Path(recipe).stem, *changes])
+        summary = training.train(
+            chosen, folder, name=name, data=data, device=device, devices=devices, resume=resume, progress=progress
+        )
+    if summary.get("test_accuracy") is not None:  # only the first of several processes measures
+        accuracy = training.Accuracy(summary["test_accuracy"], summary["test_images"])
+        out.print(f"test accuracy {accuracy}, {summary['training_seconds']:.0f} s of training")
+        out.print(f"weights: {escape(str(folder / 'weights.safetensors'))}", soft_wrap=True)
 
 
 @app.command()
@@ -244,27 +319,48 @@ def anatomy(
         wide.print(f"note: {escape(note)}")
 
 
+@app.command()
+def scenes(
+    split: Annotated[str, typer.Argument(help="train, validation or test.")] = "test",
+    size: Annotated[int, typer.Option(help="Side of an image in pixels.")] = 32,
+    seed: Annotated[int, typer.Option(help="Another seed gives other images.")] = 0,
+    textures: Annotated[str, typer.Option(help="A or B: two sets of textures.")] = "A",
+    columns: Annotated[int, typer.Option(help="Images of each class.")] = 12,
+    path: Annotated[Path, typer.Option("--out", help="The picture to write.")] = Path("scenes.png"),
+) -> None:
+    """Draw a contact sheet of the images that `scenes:SPLIT` generates: a row per class."""
+    # Every ten images hold each class once.
+    drawn = Scenes(split, max(1, 10 * columns), size, seed, textures)
+    try:
+        contact_sheet(drawn, columns).save(path)
+    except (OSError, ValueError) as error:  # ValueError: a suffix that PIL cannot write
+        raise SeelikeError(f"the sheet cannot be written to '{path}': {error}") from error
+    out.print(f"sheet: {escape(str(path))}", soft_wrap=True)
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
 class _Rate(ProgressColumn):
-    """Images per second."""
+    """Images or steps per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} images/s" if task.speed else "")
+        return Text(f"{task.speed:.1f} {task.description.partition(',')[0]}/s" if task.speed else "")
 
 
 class _BarProgress:
     """Draws a bar on a terminal; elsewhere only says what must be said."""
 
+    unit = "images"
+
     def __init__(self, bar: Bar | None) -> None:
         self.bar = bar
         self.task: Any = None
 
-    def start(self, images: int, done: int) -> None:
+    def start(self, total: int, done: int) -> None:
         if self.bar is not None:
-            self.task = self.bar.add_task("images", total=images, completed=done)
+            self.task = self.bar.add_task(self.unit, total=total, completed=done)
 
     def advance(self, images: int) -> None:
         if self.bar is not None:
@@ -274,14 +370,33 @@ class _BarProgress:
         (self.bar.console if self.bar is not None else err).print(escape(sentence), soft_wrap=True)
 
 
+P = TypeVar("P", bound=_BarProgress)
+
+
+class _TrainingBar(_BarProgress):
+    """The bar of `train`, in steps, with what the log says last."""
+
+    unit = "steps"
+
+    def step(self, done: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done)
+
+    def row(self, row: training.Row) -> None:
+        if self.bar is not None:
+            last = "" if row.validation_accuracy is None else f", {100 * row.validation_accuracy:.1f} % right"
+            known = self.bar.tasks[self.task].description.partition(", ")[2].partition(", ")[2]
+            self.bar.update(self.task, description=f"steps, loss {row.loss:.3f}{last or (known and ', ' + known)}")
+
+
 @contextmanager
-def _bar() -> Iterator[_BarProgress]:
+def _bar(kind: type[P]) -> Iterator[P]:
     if not err.is_terminal:
-        yield _BarProgress(None)
+        yield kind(None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Bar(*columns, console=err) as bar:
-        yield _BarProgress(bar)
+        yield kind(bar)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from seelike.cli import app, main
 
 SMALL = "timm:test_vit@random"
 NET = "timm:test_resnet@random"
-IMAGES = "generated:40?size=160"
+IMAGES = "scenes:test?n=40,size=160"
 
 
 def run(*arguments: str, status: int = 0, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -144,7 +144,7 @@ def interrupt(command: list[str], wait: float) -> tuple[int, str]:
 
 def test_ctrl_c_leaves_a_state_that_resumes(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [a.replace("generated:40", "generated:20000") for a in [*COMMAND, "--out", str(out)]]
+    command = [a.replace("n=40", "n=20000") for a in [*COMMAND, "--out", str(out)]]
     done = []
     for options, wait in (([], 1.0), (["--resume"], 0.0)):
         status, said = interrupt([*command, *options], wait)

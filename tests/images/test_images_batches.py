@@ -184,20 +184,20 @@ def test_sources_are_picklable(folder: Path, write_parquet, write_tar, encoded: 
     # Workers are forked on Linux today, spawned elsewhere and, from Python 3.14 on, forked from a server.
     parquet = write_parquet("a.parquet", image=[encoded(0)])
     tar = write_tar("a.tar", [("a.png", encoded(0))])
-    for spec in (f"folder:{folder}", f"parquet:{parquet}", f"tar:{tar}", "generated:2?size=16"):
+    for spec in (f"folder:{folder}", f"parquet:{parquet}", f"tar:{tar}", "scenes:test?n=2,size=16"):
         images = load_images(spec)
         copy = pickle.loads(pickle.dumps(images))
         assert np.array_equal(np.asarray(copy.read(0)), np.asarray(images.read(0)))
 
 
 def test_a_worker_that_dies() -> None:
-    images = load_images("generated:8?size=16")
+    images = load_images("scenes:test?n=8,size=16")
     with pytest.raises(SeelikeError, match=r"process that decodes images died.*--workers 0"):
         list(load_batches(images, [[[0, 1, 2, 3]]], [dies], workers=1))
 
 
 def test_stopping_early_ends_the_workers() -> None:
-    batches = load_batches(load_images("generated:64?size=16"), [[[i]] for i in range(64)], [whole], workers=2)
+    batches = load_batches(load_images("scenes:test?n=64,size=16"), [[[i]] for i in range(64)], [whole], workers=2)
     next(batches)
     before = set(torch.multiprocessing.active_children())
     assert before
@@ -208,7 +208,7 @@ def test_stopping_early_ends_the_workers() -> None:
 
 def test_on_bad_image_is_checked() -> None:
     with pytest.raises(SeelikeError, match="'skip' or 'stop', not 'ignore'"):
-        list(load_batches(load_images("generated:4"), [[[0]]], [whole], on_bad_image="ignore"))  # type: ignore[arg-type]
+        list(load_batches(load_images("scenes:test?n=4"), [[[0]]], [whole], on_bad_image="ignore"))  # type: ignore[arg-type]
 
 
 def test_ctrl_c_speaks_with_one_voice(tmp_path: Path) -> None:
@@ -224,7 +224,8 @@ def test_ctrl_c_speaks_with_one_voice(tmp_path: Path) -> None:
         if __name__ == "__main__":
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
             try:
-                for batch in load_batches(load_images("generated:8?size=16"), [[[0, 1]]] * 10**6, [whole], workers=2):
+                images = load_images("scenes:test?n=8,size=16")
+                for batch in load_batches(images, [[[0, 1]]] * 10**6, [whole], workers=2):
                     print("batch", flush=True)
             except KeyboardInterrupt:
                 print("stopped", flush=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from seelike.errors import SeelikeError, close_matches
 from seelike.images.folder import load_folder
-from seelike.images.generated import load_generated
 from seelike.images.hub import load_hub
 from seelike.images.parquet import load_parquet
 from seelike.images.scenes import load_scenes
@@ -22,7 +21,6 @@ KINDS: dict[str, tuple[Callable[[str], Images], str]] = {
     "hf": (load_hub, "hf:NAME[/SPLIT]"),
     "tar": (load_tar, "tar:SHARDS"),
     "scenes": (load_scenes, "scenes:SPLIT[?n=,size=32,seed=0,textures=A]"),
-    "generated": (load_generated, "generated:N[?size=224,seed=0]"),
 }
 
 
@@ -38,7 +36,6 @@ def load_images(spec: str) -> Images:
             * ``tar:SHARDS``: tar files of the WebDataset layout;
             * ``scenes:SPLIT[?n=,size=32,seed=0,textures=A]``: generated images of shapes, SPLIT being train,
               validation or test (docs/scenes.md);
-            * ``generated:N[?size=224,seed=0]``: drawn on the spot, for demonstrations;
             * a path alone: a folder, or files that end in .parquet or .tar.
 
             FILES and SHARDS are a path, a folder, a glob, ``{000..003}``, or several with commas.
