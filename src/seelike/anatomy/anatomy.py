@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from seelike.anatomy.attention import probabilities
 from seelike.anatomy.export import Inputs
@@ -80,15 +82,55 @@ class Anatomy:
             with.
         """
         self._check(inputs)
-        unknown = [point for point in taps if point not in self._graph.points]
-        if unknown:
-            raise SeelikeError(
-                f"{self.name} has no point {unknown[0]!r}{close_matches(unknown[0], self._graph.points)}; "
-                "take points from its layers, residuals and attentions"
-            )
+        self._check_points(taps)
         if isinstance(inputs, dict):
             return self._graph.run((), inputs, taps, in_place=not keep)
         return self._graph.run(tuple(inputs), {}, taps, in_place=not keep)
+
+    def run_until(self, inputs: Inputs, points: Sequence[Point]) -> dict[Point, Tensor]:
+        """Run the model only as far as `points` need, and return their tensors.
+
+        For gradients of a site with respect to the input: early layers cost a part of a forward pass. Errors as
+        those of `run`.
+        """
+        self._check_points(points)
+        held: dict[Point, Tensor] = {}
+        last = max(points, key=self._graph.order.__getitem__)
+
+        def receiver(point: Point) -> Receiver:
+            def receive(tensor: Tensor) -> None:
+                held[point] = tensor
+                if point == last:
+                    raise _Reached
+
+            return receive
+
+        with suppress(_Reached):
+            self.run(inputs, {point: receiver(point) for point in points})
+        return held
+
+    def inputs(self, images: Tensor) -> Inputs:
+        """A batch (n, channels, height, width) under the name or in the place where the model takes it."""
+        (key,) = self._wanted
+        return {key: images} if isinstance(key, str) else (images,)
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that the model was read with."""
+        ((shape, _, _),) = self._wanted.values()
+        channels, height, width = shape
+        return channels, height, width
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of the model in functional form, to be read and not to be changed."""
+        return self._graph.graph_module.graph
+
+    def parameter(self, name: str) -> Tensor:
+        """The parameter or buffer that a node of the graph gets by `name`."""
+        found = attrgetter(name)(self._graph.graph_module)
+        assert isinstance(found, Tensor)
+        return found
 
     def live_bytes_per_image(self) -> int:
         """Peak of live activations in one forward pass of one image, in bytes (views share memory).
@@ -107,6 +149,14 @@ class Anatomy:
         """
         return probabilities(site, query, key, mask)
 
+    def _check_points(self, points: Iterable[Point]) -> None:
+        unknown = [point for point in points if point not in self._graph.points]
+        if unknown:
+            raise SeelikeError(
+                f"{self.name} has no point {unknown[0]!r}{close_matches(unknown[0], self._graph.points)}; "
+                "take points from its layers, residuals and attentions"
+            )
+
     def _check(self, inputs: Inputs) -> None:
         given = dict(_items(inputs))
         if given.keys() != self._wanted.keys():
@@ -122,6 +172,10 @@ class Anatomy:
                     f"now given {tuple(value.shape)}, {value.dtype} on {value.device}: "
                     "prepare the images alike, or read the model's anatomy anew for this input"
                 )
+
+
+class _Reached(Exception):
+    """The last point of a run that goes no further."""
 
 
 def _items(inputs: Inputs) -> list[tuple[str | int, Tensor]]:

@@ -7,7 +7,7 @@ receiver keeps it.
 Why not a `torch.fx.Interpreter`: its cost per node is hidden where kernels are large, and shows where they are small.
 Compiling a new set of taps costs once what the interpreter costs at every run.
 
-A run that stops at a site, or cuts a skip, will be one more way to change the copy that `_instrument` makes.
+A run that stops at a site is one whose last receiver raises (`Anatomy.run_until`): what comes after never runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class TappedGraph:
 
     def __init__(self, graph_module: fx.GraphModule, overwritten: frozenset[Point]) -> None:
         self.graph_module = graph_module
-        self.points = frozenset(node.name for node in graph_module.graph.nodes if node.op != "output")
+        self.order = {n.name: i for i, n in enumerate(graph_module.graph.nodes) if n.op != "output"}
+        """Points in execution order."""
+        self.points = frozenset(self.order)
         self._overwritten = overwritten
         self._versions: OrderedDict[tuple[frozenset[Point], bool], fx.GraphModule] = OrderedDict()
 

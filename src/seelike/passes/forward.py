@@ -74,7 +74,10 @@ class Forward:
         for together in _fitting(minibatches, self.batch):
             count = sum(m.size for m in together)
             part = images[start : start + count]
-            if count <= self.batch:
+            self._visit(part, together)
+            if not (self.wanted or self.readings.wanted):
+                pass  # nobody looks at the forward pass itself
+            elif count <= self.batch:
                 self._show_whole(part, together)
             else:
                 self._show_in_pieces(part, together[0])
@@ -113,6 +116,19 @@ class Forward:
                 tensor = torch.cat(kept.pop(point))
                 for fold in folds:
                     fold.see(self.label, site, tensor, minibatch)
+
+    def _visit(self, images: Tensor, minibatches: Sequence[Minibatch]) -> None:
+        """Give folds that run the model by themselves the images of each minibatch, a forward batch at a time."""
+        first = 0
+        for minibatch in minibatches:
+            for fold in self.folds:
+                if not fold.visits(self.label, minibatch):
+                    continue
+                for start in range(0, minibatch.size, self.batch):
+                    part = images[first + start : first + min(start + self.batch, minibatch.size)]
+                    part = part.to(self.model.device, self.model.dtype, non_blocking=True)
+                    fold.visit(self.label, part, minibatch, start)
+            first += minibatch.size
 
     def _rounds(self, images: int) -> list[list[str]]:
         budget = SHARE * available_bytes(self.model.device)

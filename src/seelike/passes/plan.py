@@ -100,4 +100,4 @@ def make_plan(count: int, options: PassOptions) -> PassPlan:
         start = len(portions)
         portions += [Portion(start + i, repeat, i % groups, images) for i, images in enumerate(cut)]
     largest = max(len(p.images) for p in portions)
-    return PassPlan(tuple(portions), Design(options.repeats, most, largest))
+    return PassPlan(tuple(portions), Design(options.repeats, most, largest, options.minibatch, options.seed))

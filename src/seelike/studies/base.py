@@ -30,11 +30,14 @@ class Design:
         repeats: fresh random samples of the images, each cut into minibatches anew.
         groups: minibatches of a repeat are dealt to so many groups, for the jackknife.
         largest: images in the largest minibatch (a merged tail makes it larger than the rest).
+        minibatch: images in every other one; seed: of the draws.
     """
 
     repeats: int
     groups: int
     largest: int
+    minibatch: int = 64
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,18 @@ class Fold(ABC):
     ) -> None:
         """Take what is needed from the raw tensors of a reading for the next `images` images of a minibatch."""
         raise NotImplementedError(f"{type(self).__name__} asked for readings and cannot read them")
+
+    def visits(self, model: str, minibatch: Minibatch) -> bool:
+        """Whether this fold wants to run `model` by itself on images of this minibatch (for gradients)."""
+        del model, minibatch
+        return False
+
+    def visit(self, model: str, inputs: Tensor, minibatch: Minibatch, start: int) -> None:
+        """Run the model on preprocessed `inputs` (k, channels, height, width), images `start` on of a minibatch.
+
+        Autograd is off when this is called. k is at most the forward batch; it is halved when memory runs out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} asked for visits and cannot be visited")
 
     def forget(self, model: str, minibatch: Minibatch) -> None:
         """Drop what was read of a model's minibatch: it will be shown again, because memory ran out on the way."""
