@@ -3,9 +3,9 @@
     python benchmarks/field.py                        # 32 images, 32 channels, all blocks: an hour on two cores
     python benchmarks/field.py --channels 2 --rounds 3
 
-The bare passes: one forward pass of the eager model with its blocks' outputs caught by hooks, then one backward pass per
-block and channel, nothing done with the gradients. Both in turn on the same images, ratios within a round, median quoted.
-Both grow with channels alike, so few channels give the same ratio.
+The bare passes: one forward pass of the eager model with its blocks' outputs caught by hooks, then one backward pass
+per block and channel, nothing done with the gradients. Both in turn on the same images, ratios within a round, median
+quoted. Both grow with channels alike, so few channels give the same ratio.
 """
 
 from __future__ import annotations

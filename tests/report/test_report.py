@@ -16,7 +16,7 @@ from nets import pictures, small_net, tiny_vit
 from seelike.errors import SeelikeError
 from seelike.report import folder as run_folder
 from seelike.report.page import render_page
-from seelike.studies.axes import block_spans
+from seelike.studies.axes import block_spans, short_names
 
 EVIL = "<script>alert(1)</script>"
 
@@ -156,3 +156,14 @@ def test_a_failing_file_system_leaves_nothing_half_written(run: Path, tmp_path: 
         target.write(xr.DataTree(), {}, [], {})
     assert [p.name for p in target.path.iterdir()] == ["state"]
     assert (target.state / "pass.safetensors").read_bytes() == b"tally"
+
+
+def test_block_names_are_cut_as_far_as_they_differ() -> None:
+    assert short_names(["encoder.layers.0", "encoder.layers.1"]) == {
+        "encoder.layers.0": "layers.0",
+        "encoder.layers.1": "layers.1",
+    }
+    stages = ["stages.0.blocks.0", "stages.0.blocks.1", "stages.1.blocks.0"]
+    assert short_names(stages) == {name: name for name in stages}
+    assert short_names(["layer1.0", "layer2.0", "layer2.0"]) == {"layer1.0": "layer1.0", "layer2.0": "layer2.0"}
+    assert short_names([]) == {}

@@ -55,20 +55,23 @@ def _mark_blocks(axes: Axes, which: Literal["x", "y"], spans: Sequence[tuple[str
     axis.set_ticks(edges, labels=[], minor=True)
     every = -(-len(spans) // MOST_BLOCK_LABELS)
     shown = spans[::every]
-    axis.set_ticks([(s + e) / 2 for _, s, e in shown], labels=[_short(name) for name, _, _ in shown], fontsize=6)
+    short = short_names([name for name, _, _ in spans])
+    axis.set_ticks([(s + e) / 2 for _, s, e in shown], labels=[short[name] for name, _, _ in shown], fontsize=6)
     far.tick_params(which="major", length=0, pad=4)
     far.tick_params(which="minor", length=4, width=0.6)
     if which == "x":
         far.tick_params(axis="x", labelrotation=90)
 
 
-def _short(block: str) -> str:
-    """The end of a module path that tells blocks apart: `encoder.layers.encoder_layer_3` -> `encoder_layer_3`."""
-    parts = block.split(".")
-    tail = parts[-1]
-    while tail.isdigit() and len(parts) > 1:
-        parts.pop()
-        tail = f"{parts[-1]}.{tail}"
-        if not parts[-1].isdigit():
-            break
-    return tail
+def short_names(blocks: Sequence[str]) -> dict[str, str]:
+    """The shortest ends of module paths that tell blocks apart.
+
+    `encoder.layers.3` becomes `layers.3`, a bare number never being enough; `stages.0.blocks.1` stays whole beside
+    `stages.1.blocks.1`.
+    """
+    names = list(dict.fromkeys(blocks))
+    for length in range(1, 1 + max((name.count(".") + 1 for name in names), default=1)):
+        ends = [".".join(name.split(".")[-length:]) for name in names]
+        if len(set(ends)) == len(names) and not any(end.split(".")[0].isdigit() for end in ends):
+            return dict(zip(names, ends, strict=True))
+    return {name: name for name in names}
