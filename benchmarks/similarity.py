@@ -107,7 +107,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for pair in arguments.pairs:
         for n in arguments.n:
-            methods = {"plain": sys.executable, "seelike": sys.executable}
+            methods = dict.fromkeys(("plain", "products", "seelike"), sys.executable)
             if arguments.peers:
                 methods["pytorch-cka"] = arguments.peers
                 if arguments.slow:
