@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -55,10 +57,12 @@ def _against_depth(models: dict[str, xr.Dataset], name: str, label: str) -> Figu
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for number, (model, data) in enumerate(models.items()):
-        for stage, line in (("after", "-"), ("before", ":")):
-            rows = data["stage"].values == stage
-            if rows.any():
-                _line(axes, data.isel(layer=rows), name, f"C{number}", line, f"{model}, {stage} the sum")
+        after = data["stage"].values == "after"
+        _line(axes, data.isel(layer=after), name, f"C{number}", "-", f"{model}, after the sum")
+        kinds = data["branch_kind"].values
+        for kind, line in zip(dict.fromkeys(kinds[~after]), (":", "-.", "--", (0, (1, 4))), strict=False):
+            rows = ~after & (kinds == kind)
+            _line(axes, data.isel(layer=rows), name, f"C{number}", line, f"{model}, {kind} branch before it")
         if name == "radius":
             _theory(axes, data, f"C{number}", model)
     axes.set_xlabel("relative depth (0 input, 1 output)")
@@ -75,7 +79,7 @@ def _against_depth(models: dict[str, xr.Dataset], name: str, label: str) -> Figu
     return figure
 
 
-def _line(axes: Axes, data: xr.Dataset, name: str, colour: str, line: str, label: str) -> None:
+def _line(axes: Axes, data: xr.Dataset, name: str, colour: str, line: Any, label: str) -> None:
     axes.errorbar(
         data["relative_depth"],
         data[name],
