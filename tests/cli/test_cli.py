@@ -98,7 +98,7 @@ def test_models_and_studies_are_listed(seelike_command) -> None:
         (["compare", NET, "--images", "folder:/no/such/place"], "/no/such/place"),
         (["compare", NET], "which images?"),
         (["compare", "--images", IMAGES], "no models"),
-        (["compare", NET, "--images", IMAGES, "--studies", "similarty"], "did you mean similarity?"),
+        (["compare", NET, "--images", IMAGES, "--studies", "similarty"], "did you mean similarity"),
         (["compare", NET, "--images", IMAGES, "--layers", "layer9.*"], "layer9.*"),
         (["compare", NET, "--images", IMAGES, "--minibatch", "2"], "at least 4, not 2"),
         (["compare", NET, "--images", IMAGES, "--pool", "cls"], "--pool cls"),

@@ -1,5 +1,15 @@
 """Pure functions on tensors: no models, no files. Each docstring gives shapes and source."""
 
+from seelike.measures.attention import (
+    attention_distance,
+    attention_entropy,
+    counted_columns,
+    map_similarity,
+    pixel_distances,
+    prefix_share,
+    uniform_distance,
+    unit_columns,
+)
 from seelike.measures.cka import (
     Estimator,
     cka,
@@ -11,6 +21,7 @@ from seelike.measures.cka import (
 from seelike.measures.gram import float64_device, shifted_gram, u_centre, write_gram
 from seelike.measures.jackknife import jackknife_error, leave_one_out, t_quantile
 from seelike.measures.products import GramSums, gram_sums, hsic_products
+from seelike.measures.skip import SkipMeasures, skip_measures
 from seelike.measures.structure import (
     best_match,
     best_split,
@@ -23,11 +34,15 @@ from seelike.measures.structure import (
 __all__ = [
     "Estimator",
     "GramSums",
+    "SkipMeasures",
+    "attention_distance",
+    "attention_entropy",
     "best_match",
     "best_split",
     "block_contrast",
     "cka",
     "cka_from_products",
+    "counted_columns",
     "ends_similarity",
     "float64_device",
     "gram_products",
@@ -38,9 +53,15 @@ __all__ = [
     "jackknife_error",
     "leave_one_out",
     "lower_half_match_depth",
+    "map_similarity",
+    "pixel_distances",
+    "prefix_share",
     "relative_depth",
     "shifted_gram",
+    "skip_measures",
     "t_quantile",
     "u_centre",
+    "uniform_distance",
+    "unit_columns",
     "write_gram",
 ]
