@@ -18,18 +18,31 @@ if TYPE_CHECKING:
     from seelike.images import Images, load_images
     from seelike.models import Model, list_models, load_model
     from seelike.report import open_results
-    from seelike.studies import STUDIES, Finding, Similarity, Study
+    from seelike.studies import (
+        STUDIES,
+        AttentionDistance,
+        AttentionSimilarity,
+        Finding,
+        ReceptiveField,
+        Similarity,
+        SkipRatio,
+        Study,
+    )
 
 __version__ = version("seelike")
 
 __all__ = [
     "STUDIES",
     "Anatomy",
+    "AttentionDistance",
+    "AttentionSimilarity",
     "Finding",
     "Images",
     "Model",
+    "ReceptiveField",
     "SeelikeError",
     "Similarity",
+    "SkipRatio",
     "Study",
     "__version__",
     "compare",
@@ -47,7 +60,16 @@ _HOMES = {
     "seelike.images": ("Images", "load_images"),
     "seelike.models": ("Model", "list_models", "load_model"),
     "seelike.report": ("open_results",),
-    "seelike.studies": ("STUDIES", "Finding", "Similarity", "Study"),
+    "seelike.studies": (
+        "STUDIES",
+        "AttentionDistance",
+        "AttentionSimilarity",
+        "Finding",
+        "ReceptiveField",
+        "Similarity",
+        "SkipRatio",
+        "Study",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -66,6 +66,14 @@ class TappedGraph:
         finally:
             _receivers.reset(token)
 
+    def edited(self, edit: Callable[[fx.Graph], None]) -> TappedGraph:
+        """A copy whose graph `edit` has changed; parameters stay the model's own, points keep their names."""
+        version = fx.GraphModule(self.graph_module, _copy(self.graph_module.graph))
+        edit(version.graph)
+        version.graph.lint()
+        version.recompile()
+        return TappedGraph(version, self._overwritten)
+
     def _compiled(self, points: frozenset[Point], in_place: bool) -> fx.GraphModule:
         version = self._versions.pop((points, in_place), None)
         if version is None:
