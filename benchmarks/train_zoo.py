@@ -9,6 +9,7 @@ that the command can be given again at any time. Without names, all of them are 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from seelike.errors import SeelikeError
+from seelike.models.zoo import Member, members
 from seelike.train.install import install
+from seelike.train.recipes import SHIPPED
 
 MEMBERS = [
     *("vit-cls", "resnet", "vit-gap", "mixer"),
@@ -26,6 +29,7 @@ MEMBERS = [
     *("vit-cls-cut1", "vit-cls-cut6", "vit-cls-cut10"),
 ]
 RUNS = Path("runs/zoo")
+START, END = "<!-- accuracy: benchmarks/train_zoo.py --tell -->", "<!-- end -->"
 
 
 def make(name: str, data: Sequence[str], threads: int, device: str) -> str:
@@ -45,7 +49,43 @@ def make(name: str, data: Sequence[str], threads: int, device: str) -> str:
         member = install(folder, name, data=data)
     except SeelikeError as error:
         return f"{name}: not installed, {error}"
+    tell(name, member)
     return f"{name}: {100 * member.test_accuracy:.2f} % of {member.test_images}, {member.training_seconds:.0f} s"
+
+
+def tell(name: str, member: Member) -> None:
+    """Say in the recipe's first line what to expect of it."""
+    recipe = SHIPPED / f"{name}.yaml"
+    lines = [line for line in recipe.read_text().splitlines() if not line.startswith("#")]
+    minutes = max(1, round(member.training_seconds / 60))
+    expects = f"# {100 * member.test_accuracy:.1f} % of the test images right, {minutes} minutes on one CPU thread"
+    recipe.write_text("\n".join([expects, *lines]) + "\n")
+
+
+def accuracy_table(zoo: dict[str, Member]) -> str:
+    """Test accuracy by architecture (rows) and what it was trained on (columns), as Markdown."""
+    rows = {"ViT, CLS": "vit-cls", "ViT, GAP": "vit-gap", "ResNet": "resnet", "MLP-Mixer": "mixer"}
+    rows |= {f"ViT without the skips of block {cut}": f"vit-cls-cut{cut}" for cut in (1, 6, 10)}
+    columns = {"scenes, 50,000": "", "scenes, 5,000": "-10", "CIFAR-10, 48,000": "-cifar10"}
+    lines = [f"| % right | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for title, name in rows.items():
+        found = [zoo.get(name + suffix) for suffix in columns.values()]
+        cells = [f"{100 * m.test_accuracy:.1f} ± {100 * error(m):.1f}" if m else "" for m in found]
+        if any(cells):
+            lines.append(f"| {title} (`{name}`) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def error(member: Member) -> float:
+    """Binomial standard error of a member's accuracy."""
+    return math.sqrt(member.test_accuracy * (1 - member.test_accuracy) / member.test_images)
+
+
+def fill(page: Path, table: str) -> None:
+    """Put the table between its marks in a page."""
+    before, _, rest = page.read_text().partition(START)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{START}\n{table}\n{END}{after}")
 
 
 def main() -> None:
@@ -55,7 +95,13 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=2, help="runs side by side")
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tell", action="store_true", help="only write the index into recipes and docs")
     arguments = parser.parse_args()
+    if arguments.tell:
+        for name, member in members().items():
+            tell(name, member)
+        fill(Path("docs/zoo.md"), accuracy_table(members()))
+        return
     with ThreadPoolExecutor(arguments.parallel) as pool:
         runs = [pool.submit(make, n, arguments.data, arguments.threads, arguments.device) for n in arguments.names]
         for run in runs:

@@ -1,24 +1,19 @@
-"""The command line. Progress bars and tables live here and nowhere below."""
+"""The command line. Tables live here and progress bars in `terminal`, and nowhere below."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 import xarray as xr
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
-from rich.text import Text
 
 import seelike
 from seelike import train as training
@@ -26,8 +21,10 @@ from seelike.comparison import choose_device
 from seelike.errors import SeelikeError, close_matches
 from seelike.images.scenes import Scenes, contact_sheet
 from seelike.models import zoo
+from seelike.models.cut import cut_model
 from seelike.passes import Interrupted, PassOptions
 from seelike.studies import STUDIES, Similarity, Study
+from seelike.terminal import PassBar, TrainingBar, err, out, show_bar
 
 app = typer.Typer(
     help="Do two vision models see alike, and how does each of them see?",
@@ -36,8 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 DEMO_MODELS = ("zoo:vit-cls", "zoo:resnet")
 DEMO_IMAGES = "scenes:test"
@@ -57,6 +52,14 @@ class Pooling(StrEnum):
     cls = "cls"
     mean = "mean"
     spatial = "spatial"
+
+
+class Sublayer(StrEnum):
+    """Which skips of a block."""
+
+    both = "both"
+    attention = "attention"
+    mlp = "mlp"
 
 
 Models = Annotated[
@@ -123,7 +126,7 @@ def compare(
         raise SeelikeError("which images? give --images folder:DIR (or parquet:, tar:, hf:, scenes:test)")
     folder = out_dir or _next_folder()
     try:
-        with _bar(_BarProgress) as progress:
+        with show_bar(PassBar) as progress:
             results = seelike.compare(
                 models,
                 images,
@@ -258,7 +261,7 @@ def train(
         out.print(table)
         return
     folder = out_dir or Path("runs/train") / Path(recipe).stem
-    with _bar(_TrainingBar) as progress:
+    with show_bar(TrainingBar) as progress:
         chosen = training.load_recipe(recipe, changes)
         name = " ".join([Path(recipe).stem, *changes])
         summary = training.train(
@@ -268,6 +271,27 @@ def train(
         accuracy = training.Accuracy(summary["test_accuracy"], summary["test_images"])
         out.print(f"test accuracy {accuracy}, {summary['training_seconds']:.0f} s of training")
         out.print(f"weights: {escape(str(folder / 'weights.safetensors'))}", soft_wrap=True)
+
+
+@app.command()
+def cut(
+    model: Annotated[str, typer.Argument(help="A trained model, as for `seelike compare`.")],
+    block: Annotated[int, typer.Option(help="Which block, counted from 0; `seelike anatomy` lists them.")],
+    sublayer: Annotated[Sublayer, typer.Option(help="Which of its skips.")] = Sublayer.both,
+    images: Annotated[
+        str | None, typer.Option(help="Images with labels.", show_default="the test images of a zoo model")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+) -> None:
+    """Measure what a trained model loses without the skips of one block (nothing is trained again)."""
+    whole = seelike.load_model(model).to(choose_device(device))
+    without = cut_model(whole, block, sublayer.value)
+    source = seelike.load_images(images) if images is not None else None
+    if source is not None and source.labels is None:
+        raise SeelikeError(f"images {source.name} have no labels, and accuracy needs them")
+    for each in (whole, without):
+        accuracy = training.evaluate(each) if source is None else training.accuracy_on(each, source)
+        out.print(f"{escape(each.name)}: accuracy {accuracy}", soft_wrap=True)
 
 
 @app.command()
@@ -340,63 +364,6 @@ def scenes(
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-class _Rate(ProgressColumn):
-    """Images or steps per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} {task.description.partition(',')[0]}/s" if task.speed else "")
-
-
-class _BarProgress:
-    """Draws a bar on a terminal; elsewhere only says what must be said."""
-
-    unit = "images"
-
-    def __init__(self, bar: Bar | None) -> None:
-        self.bar = bar
-        self.task: Any = None
-
-    def start(self, total: int, done: int) -> None:
-        if self.bar is not None:
-            self.task = self.bar.add_task(self.unit, total=total, completed=done)
-
-    def advance(self, images: int) -> None:
-        if self.bar is not None:
-            self.bar.advance(self.task, images)
-
-    def tell(self, sentence: str) -> None:
-        (self.bar.console if self.bar is not None else err).print(escape(sentence), soft_wrap=True)
-
-
-P = TypeVar("P", bound=_BarProgress)
-
-
-class _TrainingBar(_BarProgress):
-    """The bar of `train`, in steps, with what the log says last."""
-
-    unit = "steps"
-
-    def step(self, done: int) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done)
-
-    def row(self, row: training.Row) -> None:
-        if self.bar is not None:
-            last = "" if row.validation_accuracy is None else f", {100 * row.validation_accuracy:.1f} % right"
-            known = self.bar.tasks[self.task].description.partition(", ")[2].partition(", ")[2]
-            self.bar.update(self.task, description=f"steps, loss {row.loss:.3f}{last or (known and ', ' + known)}")
-
-
-@contextmanager
-def _bar(kind: type[P]) -> Iterator[P]:
-    if not err.is_terminal:
-        yield kind(None)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Bar(*columns, console=err) as bar:
-        yield kind(bar)
 
 
 def main() -> None:

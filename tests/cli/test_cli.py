@@ -37,7 +37,9 @@ def seelike_command(monkeypatch, capsys):
     return lambda *arguments, status=0: run(*arguments, status=status, monkeypatch=monkeypatch, capsys=capsys)
 
 
-@pytest.mark.parametrize("command", [(), ("compare",), ("models",), ("studies",), ("anatomy",)])
+@pytest.mark.parametrize(
+    "command", [(), ("compare",), ("models",), ("studies",), ("anatomy",), ("train",), ("scenes",), ("cut",)]
+)
 def test_help(command) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -104,6 +106,8 @@ def test_models_and_studies_are_listed(seelike_command) -> None:
         (["compare", NET, "--images", IMAGES, "--pool", "cls"], "--pool cls"),
         (["compare", NET, "--images", IMAGES, "--device", "gpu0"], "--device gpu0"),
         (["anatomy", "zebra:resnet18"], "zebra"),
+        (["cut", "zoo:vit-cls", "--block", "12"], "12"),
+        (["cut", SMALL, "--block", "0"], "on which images?"),
         (["compare", NET, "--images", IMAGES, "--on-bad-image", "hide"], "hide"),
     ],
 )
@@ -154,6 +158,22 @@ def test_ctrl_c_leaves_a_state_that_resumes(tmp_path: Path) -> None:
         assert [p.name for p in out.iterdir()] == ["state"]
         done.append(int(said.split("stopped after ")[1].split(" of")[0]))
     assert done[1] > done[0] >= 1
+
+
+def test_cutting_a_skip_costs_accuracy(seelike_command) -> None:
+    printed = seelike_command("cut", "zoo:vit-cls", "--block", "6", "--images", "scenes:test?n=100")
+    values = [float(line.split("accuracy ")[1].split(" %")[0]) for line in printed.splitlines() if "accuracy" in line]
+    assert len(values) == 2
+    assert values[0] > values[1] + 20
+    assert "vit-cls-cut6" in printed
+
+
+def test_all_studies_in_one_pass(seelike_command, tmp_path: Path) -> None:
+    names = "similarity,attention,attention-similarity,field,skip"
+    arguments = ["--images", "scenes:test?n=16", "--studies", names, "--layers", "blocks", "--minibatch", "8"]
+    out = tmp_path / "run"
+    seelike_command("compare", "timm:seelike_vit_lab?depth=2,embed_dim=16@random", *arguments, "--out", str(out))
+    assert set(seelike.open_results(out).children) == set(names.split(","))
 
 
 def test_a_disk_that_fills_loses_nothing(tmp_path: Path) -> None:
