@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from seelike.measures import t_quantile
 from seelike.studies.base import Finding, judge
 from seelike.studies.field.targets import Target
+from seelike.studies.means import mean_from_sums
 
 RADIUS, SHARE = 0, 3
 
@@ -61,11 +61,9 @@ def find(targets: Mapping[str, tuple[Target, ...]], sums: Mapping[str, tuple[Ten
 
 
 def _estimates(targets: tuple[Target, ...], sums: Tensor, images: Tensor) -> dict[str, tuple[float, float]]:
-    n = float(images)
-    mean = sums[0] / n
-    error = ((sums[1] / n - mean.square()).clamp_min(0) / (n - 1)).sqrt() if n > 1 else torch.full_like(mean, torch.nan)
+    found = mean_from_sums(images.reshape(1, 1), sums[:1], sums[1:])
     names = [contrast.name for contrast in contrasts(targets)]
-    return {name: (float(m), float(e)) for name, m, e in zip(names, mean, error, strict=True)}
+    return {name: (float(m), float(e)) for name, m, e in zip(names, found.value, found.error, strict=True)}
 
 
 def _sooner(vit: str, cnn: str, values: Mapping[str, Mapping[str, tuple[float, float]]], quantile: float) -> Finding:

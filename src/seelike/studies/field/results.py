@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import Tensor
 
 from seelike.anatomy import Point
 from seelike.anatomy.theory import Extents
 from seelike.studies.field.targets import Target
+from seelike.studies.means import mean_from_sums
 
 LONG_NAMES = {
     "radius": ("pixels", "root mean squared distance of the field's mass from the place, mean over images"),
@@ -39,38 +39,38 @@ def field_dataset(
     ``radius``, ``mass_radius``, ``area_radius``, ``centre_share`` (layer), each with ``_error``; ``theoretical``
     (layer), side of the theoretical field in pixels where convolutions and poolings alone lead to the layer.
     """
-    n = float(sums["images"])
     data = xr.Dataset(coords=_coordinates(targets))
-    mean, error = _mean(sums["sum"], sums["square"], n)
+    count = sums["images"].reshape(1)
+    fields = mean_from_sums(count[:, None, None, None], sums["sum"][None], sums["square"][None])
     dims = ("layer", "row", "column")
-    data["field"] = (dims, mean.float().numpy(), {"units": "1 / pixel value", "long_name": "mean absolute gradient"})
-    data["field_error"] = (dims, error.float().numpy(), {"units": "1 / pixel value", "long_name": "standard error"})
-    mean, error = _mean(sums["sizes"][0], sums["sizes"][1], n)
+    data["field"] = (
+        dims,
+        fields.value.float().numpy(),
+        {"units": "1 / pixel value", "long_name": "mean absolute gradient"},
+    )
+    data["field_error"] = (
+        dims,
+        fields.error.float().numpy(),
+        {"units": "1 / pixel value", "long_name": "standard error"},
+    )
+    each = mean_from_sums(count[:, None, None], sums["sizes"][:1], sums["sizes"][1:])
     for place, name in enumerate(sizes):
         units, long_name = LONG_NAMES[name]
-        data[name] = ("layer", mean[:, place].numpy(), {"units": units, "long_name": long_name})
-        data[f"{name}_error"] = ("layer", error[:, place].numpy(), {"units": units, "long_name": "standard error"})
+        data[name] = ("layer", each.value[:, place].numpy(), {"units": units, "long_name": long_name})
+        data[f"{name}_error"] = ("layer", each.error[:, place].numpy(), {"units": units, "long_name": "standard error"})
     extents = [theory.get(t.point) for t in targets]
     sides = np.array([np.nan if e is None else float(max(e[0].size, e[1].size)) for e in extents])
     data["theoretical"] = ("layer", sides, {"units": "pixels", "long_name": "side of the theoretical field"})
     return data.assign_attrs(
         study="field",
         model=model,
-        images=int(n),
+        images=int(count),
         channels=channels,
         projection=projection,
         definition="absolute gradient of the place's features with respect to the preprocessed image, summed over "
         "colours, mean over channels and images (paper.md 2.3)",
         error="standard error over images; it covers the draw of channels, which is another one for every image",
     )
-
-
-def _mean(total: Tensor, square: Tensor, n: float) -> tuple[Tensor, Tensor]:
-    """Mean over n images and its standard error (NaN for one image)."""
-    mean = total / n
-    if n < 2:
-        return mean, torch.full_like(mean, torch.nan)
-    return mean, ((square / n - mean.square()).clamp_min(0) / (n - 1)).sqrt()
 
 
 def _coordinates(targets: Sequence[Target]) -> dict[str, tuple[str, np.ndarray]]:
