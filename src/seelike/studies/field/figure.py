@@ -42,7 +42,7 @@ def _maps(models: dict[str, xr.Dataset], stage: str) -> Figure:
             field = data["field"].values[chosen[place]]
             largest = field.max()
             image = axis.imshow(field / largest if largest > 0 else field, vmin=0, vmax=1, cmap="magma")
-            axis.set_title(_short(str(data["layer"].values[chosen[place]])), fontsize=7)
+            axis.set_title(_short(str(data["layer"].values[chosen[place]]).removesuffix(" (branch)")), fontsize=7)
             depth = float(data["relative_depth"].values[chosen[place]])
             axis.set_xlabel(f"depth {depth:.2f}", fontsize=7)
         row[0].set_ylabel(label, fontsize=9)
