@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +22,14 @@ from seelike.images import Images, as_images
 from seelike.models import Model, load_model, unique_labels
 from seelike.passes import Pass, PassOptions, PassPlan, PassState, Progress, Silent, ids_hash, make_plan, weights_hash
 from seelike.report import RunFolder
-from seelike.studies import Finding, Fold, Similarity, Study
+from seelike.studies import Design, Finding, Fold, Samples, Similarity, Study
 
 ModelLike = str | Model | nn.Module
 
 
 def compare(
     models: Sequence[ModelLike] | ModelLike,
-    images: str | Images | torch.Tensor | Iterable[Any],
+    images: str | Images | torch.Tensor | Iterable[Any] | None = None,
     studies: Sequence[Study] | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
@@ -50,7 +50,8 @@ def compare(
     Args:
         models: specs (``timm:resnet50``), `Model`s or plain modules; one or more.
         images: a spec (``folder:DIR``), `Images`, a float tensor (n, channels, height, width) that is already
-            preprocessed, or an iterable of such batches (read into memory once).
+            preprocessed, or an iterable of such batches (read into memory once). None is enough for studies of weights
+            alone (`Embeddings`, `Cost`).
         studies: what to ask, ``[Similarity()]`` by default.
         out: folder to write `results.nc`, `report.html`, figures, findings and the run's record to; None for none.
         limit: images to use per repeat, drawn at random; None for all.
@@ -81,9 +82,32 @@ def compare(
     if folder is not None:
         folder.prepare(resume=resume, overwrite=overwrite)
     progress = progress or Silent()
-    source = as_images(images, limit=limit)
+    source = _source(images, studies, limit)
     loaded = load_models(models, device, tensor_shape(source))
     return _Run(loaded, source, studies, options).go(folder, resume, progress)
+
+
+def _source(images: Any, studies: Sequence[Study], limit: int | None) -> Images:
+    needing = [study.name for study in studies if study.needs_images]
+    if images is not None:
+        return as_images(images, limit=limit)
+    if needing:
+        raise SeelikeError(
+            f"which images? {', '.join(needing)} must see some: give images as folder:DIR, parquet:FILES, tar:SHARDS, "
+            "hf:NAME or scenes:test (--images on the command line)"
+        )
+    return NoImages()
+
+
+class NoImages(Images):
+    """The source of a run whose studies look at weights only."""
+
+    name = "no images"
+    ids = ()
+
+    def read(self, index: int) -> Any:
+        """Raise IndexError."""
+        raise IndexError(index)
 
 
 def tensor_shape(images: Images) -> tuple[int, int, int] | None:
@@ -146,12 +170,12 @@ class _Run:
     options: PassOptions
 
     def go(self, folder: RunFolder | None, resume: bool, progress: Progress) -> xr.DataTree:
-        plan = make_plan(len(self.images), self.options)
+        plan = self._plan()
         folds = self._begin(plan)
         fingerprint = self._fingerprint(folds) if folder else {}
         place = folder.state if folder else None
         sweep = Pass(self.models, folds, self.images, plan, self.options, place, fingerprint, resume, progress)
-        state = sweep.run()
+        state = sweep.run() if plan.portions else sweep.nothing_to_show()
         if folder:
             self._keep(sweep, state, progress)
         results = {path: data for fold in folds for path, data in fold.results(state.tally).items()}
@@ -163,6 +187,21 @@ class _Run:
             for note in folder.write(tree, figures, findings, record):
                 progress.tell(note)
         return tree
+
+    def _plan(self) -> PassPlan:
+        """Cut the images for the studies that need them; without such, nothing is shown."""
+        needing = [study.fewest_images for study in self.studies if study.needs_images]
+        if not needing:
+            return PassPlan((), Design(self.options.repeats, 1, 0, self.options.minibatch, self.options.seed))
+        plan = make_plan(len(self.images), self.options, max(needing))
+        order = tuple(
+            tuple(i for portion in plan.portions if portion.repeat == repeat for i in portion.images)
+            for repeat in range(self.options.repeats)
+        )
+        images = self.images
+        truths = getattr(images, "truths", None)
+        samples = Samples(images.name, images.ids, images.labels, images.class_names, truths, order)
+        return replace(plan, design=replace(plan.design, samples=samples))
 
     def _begin(self, plan: PassPlan) -> list[Fold]:
         """Read the models, check that the images fit them, let every study choose its sites."""

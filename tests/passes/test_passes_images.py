@@ -87,7 +87,8 @@ def test_a_tensor_must_fit_all_models(models) -> None:
     ("options", "message"),
     [
         ({"minibatch": 3}, "--minibatch must be at least 4, not 3"),
-        ({"limit": 2}, "--limit must be at least 4"),
+        ({"limit": 0}, "--limit must be at least 1"),
+        ({"limit": 2}, "2 images are too few: the unbiased HSIC needs at least 4"),
         ({"repeats": 0}, "--repeats must be at least 1"),
         ({"on_bad_image": "hide"}, "stop or skip, not 'hide'"),
         ({"device": "cuda:7"}, "--device cuda:7 cannot be used here"),

@@ -11,7 +11,7 @@ SMALLEST = 4
 
 
 def partition(
-    count: int, minibatch: int, *, limit: int | None = None, seed: int = 0, repeat: int = 0
+    count: int, minibatch: int, *, limit: int | None = None, seed: int = 0, repeat: int = 0, fewest: int = SMALLEST
 ) -> list[tuple[int, ...]]:
     """Draw a fresh random sample of images without replacement and cut it into minibatches.
 
@@ -20,7 +20,7 @@ def partition(
     `permutation`, to be the same in all versions, so a run can be resumed years later. The sample for a
     smaller `limit` is the beginning of that for a larger one.
 
-    A rest of fewer than max(4, minibatch / 2) images joins the last minibatch, a longer one is a minibatch
+    A rest of fewer than max(`fewest`, minibatch / 2) images joins the last minibatch, a longer one is a minibatch
     of its own; nothing is padded or dropped.
 
     Args:
@@ -29,22 +29,21 @@ def partition(
         limit: how many images to draw; None or more than `count` means all.
         seed: not negative.
         repeat: which of the fresh samples, not negative.
+        fewest: images that a minibatch must have; less than 4 only where nothing unbiased is estimated.
 
     Returns:
         Minibatches as tuples of indices below `count`, each index at most once.
 
     Raises:
-        SeelikeError: when minibatch, limit or count is below 4, or seed or repeat below 0.
+        SeelikeError: when minibatch, limit or count is below `fewest`, or seed or repeat below 0.
     """
     drawn = count if limit is None else min(count, limit)
-    if minibatch < SMALLEST:
+    who = "the unbiased HSIC needs" if fewest == SMALLEST else "the studies need"
+    if minibatch < fewest:
+        raise SeelikeError(f"a minibatch of {minibatch} is too small: {who} at least {fewest} images")
+    if drawn < fewest:
         raise SeelikeError(
-            f"a minibatch of {minibatch} is too small: the unbiased HSIC needs at least {SMALLEST} images"
-        )
-    if drawn < SMALLEST:
-        raise SeelikeError(
-            f"{drawn} images are too few: the unbiased HSIC needs at least {SMALLEST} (there are {count}, "
-            f"the limit is {limit})"
+            f"{drawn} images are too few: {who} at least {fewest} (there are {count}, the limit is {limit})"
         )
     if seed < 0 or repeat < 0:
         raise SeelikeError(f"seed and repeat must not be negative, but are {seed} and {repeat}")
@@ -52,7 +51,7 @@ def partition(
     order = np.argsort(raw, kind="stable")[:drawn].tolist()
     starts = list(range(0, drawn, minibatch))
     rest = drawn - starts[-1]
-    if len(starts) > 1 and rest < max(SMALLEST, minibatch / 2):
+    if len(starts) > 1 and rest < max(fewest, minibatch / 2):
         starts.pop()
     ends = [*starts[1:], drawn]
     return [tuple(order[start:end]) for start, end in zip(starts, ends, strict=True)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from seelike.errors import SeelikeError
 from seelike.images import partition
+from seelike.images.partition import SMALLEST
 from seelike.studies import Design
 
 GROUPS = 20
@@ -40,7 +41,7 @@ class PassOptions:
     save_every: float = 60.0
 
     def __post_init__(self) -> None:
-        at_least = {"minibatch": 4, "repeats": 1, "batch": 1, "workers": 0, "limit": 4}
+        at_least = {"minibatch": 4, "repeats": 1, "batch": 1, "workers": 0, "limit": 1}
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -62,10 +63,11 @@ class Portion:
 
 @dataclass(frozen=True)
 class PassPlan:
-    """All minibatches of a pass in order."""
+    """All minibatches of a pass in order; one that skipping leaves with fewer than `fewest` images is not used."""
 
     portions: tuple[Portion, ...]
     design: Design
+    fewest: int = SMALLEST
 
     @property
     def images(self) -> int:
@@ -87,17 +89,21 @@ class PassPlan:
         return [*groups, tuple(current)] if current else groups
 
 
-def make_plan(count: int, options: PassOptions) -> PassPlan:
-    """Partition `count` images for every repeat and deal the minibatches to jackknife groups."""
+def make_plan(count: int, options: PassOptions, fewest: int = SMALLEST) -> PassPlan:
+    """Partition `count` images for every repeat and deal the minibatches to jackknife groups.
+
+    `fewest` is what a minibatch must have for the studies at hand.
+    """
     portions: list[Portion] = []
     most = 0
     for repeat in range(options.repeats):
         cut: Sequence[tuple[int, ...]] = partition(
-            count, options.minibatch, limit=options.limit, seed=options.seed, repeat=repeat
+            count, options.minibatch, limit=options.limit, seed=options.seed, repeat=repeat, fewest=fewest
         )
         groups = min(len(cut), GROUPS if options.repeats == 1 else GROUPS // 2)
         most = max(most, groups)
         start = len(portions)
         portions += [Portion(start + i, repeat, i % groups, images) for i, images in enumerate(cut)]
     largest = max(len(p.images) for p in portions)
-    return PassPlan(tuple(portions), Design(options.repeats, most, largest, options.minibatch, options.seed))
+    design = Design(options.repeats, most, largest, options.minibatch, options.seed)
+    return PassPlan(tuple(portions), design, fewest)

@@ -90,6 +90,11 @@ class Pass:
         self._check_any_left(state)
         return state
 
+    def nothing_to_show(self) -> PassState:
+        """The state of a run whose studies look at weights alone."""
+        tally: Tally = {key: value for fold in self.folds for key, value in fold.empty().items()}
+        return PassState(tally, 0, 0, [], [])
+
     def _sweep(self, state: PassState, asked: threading.Event) -> None:
         started = time.monotonic() - state.seconds
         saved = time.monotonic()
@@ -167,7 +172,8 @@ class Pass:
     ) -> tuple[list[Minibatch], list[int]]:
         """The minibatches of a forward batch after skips, and the rows of the batch that they keep.
 
-        One that skipping left with fewer than 4 images cannot be used: its images are counted as skipped too.
+        One that skipping left with fewer images than the studies need cannot be used: its images are counted as
+        skipped too.
         """
         state.skipped += [(bad.id, bad.reason) for bad in batch.bad]
         minibatches: list[Minibatch] = []
@@ -176,11 +182,16 @@ class Pass:
         for portion, count in zip(group, batch.minibatch_sizes, strict=True):
             rows = list(range(start, start + count))
             start += count
-            if count >= 4:
-                minibatches.append(Minibatch(portion.index, portion.repeat, portion.group, count, batch.ids[rows[0]]))
+            if count >= max(1, self.plan.fewest):
+                where = tuple(batch.indices[row] for row in rows)
+                minibatches.append(
+                    Minibatch(portion.index, portion.repeat, portion.group, count, batch.ids[rows[0]], where)
+                )
                 keep += rows
             else:
-                state.skipped += [(batch.ids[i], "fewer than 4 images of its minibatch could be read") for i in rows]
+                state.skipped += [
+                    (batch.ids[i], f"fewer than {self.plan.fewest} images of its minibatch could be read") for i in rows
+                ]
         return minibatches, keep
 
     def _try_to_save(self, state: PassState) -> None:

@@ -2,7 +2,7 @@
 
 from seelike.studies.attention import AttentionDistance
 from seelike.studies.attention_similarity import AttentionSimilarity
-from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Reading, Study, Tally
+from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Reading, Samples, Study, Tally
 from seelike.studies.field import ReceptiveField
 from seelike.studies.similarity import Similarity
 from seelike.studies.skip import SkipRatio
@@ -22,6 +22,7 @@ __all__ = [
     "NonFinite",
     "Reading",
     "ReceptiveField",
+    "Samples",
     "Similarity",
     "SkipRatio",
     "Study",

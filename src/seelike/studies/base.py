@@ -8,18 +8,48 @@ float64 tensors that add, so batches, processes and interrupted runs combine by 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from seelike.anatomy import Anatomy, LayerSite, Point
+from seelike.errors import SeelikeError
 
 Tally = dict[str, Tensor]
 Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of the images beside their pixels.
+
+    Attributes:
+        name: of their source; ids: one per image.
+        labels: class number per image, None where the source has none; class_names: name of every class number.
+        truths: what is known of generated images: indices -> quantity -> (n,) array (`Scenes.truths`); None for others.
+        order: per repeat the indices in the order in which the pass shows them; those that cannot be read still in it.
+    """
+
+    name: str
+    ids: Sequence[str]
+    labels: Sequence[int] | None = None
+    class_names: Sequence[str] | None = None
+    truths: Callable[[Sequence[int]], Mapping[str, np.ndarray]] | None = None
+    order: tuple[tuple[int, ...], ...] = ()
+
+    def need_labels(self, study: str) -> Sequence[int]:
+        """The labels. Raises `SeelikeError` in the name of `study` when there are none."""
+        if self.labels is None:
+            raise SeelikeError(
+                f"the study {study} needs labels and {self.name} has none; give images with labels: folder:DIR with a "
+                "folder for each class, parquet:FILES with a column label, or scenes:test"
+            )
+        return self.labels
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,7 @@ class Design:
         groups: minibatches of a repeat are dealt to so many groups, for the jackknife.
         largest: images in the largest minibatch (a merged tail makes it larger than the rest).
         minibatch: images in every other one; seed: of the draws.
+        samples: what is known of the images.
     """
 
     repeats: int
@@ -38,17 +69,23 @@ class Design:
     largest: int
     minibatch: int = 64
     seed: int = 0
+    samples: Samples = Samples("images", ())
 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """One minibatch of the estimator: `size` images, in group `group` of repeat `repeat`."""
+    """One minibatch of the estimator: `size` images, in group `group` of repeat `repeat`.
+
+    `indices` are their places in the source, in the order in which they are shown (images that could not be read are
+    left out already).
+    """
 
     index: int
     repeat: int
     group: int
     size: int
     first_id: str
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,10 +215,18 @@ class Fold(ABC):
 
 
 class Study(ABC):
-    """One question, as a frozen dataclass of its parameters."""
+    """One question, as a frozen dataclass of its parameters.
+
+    Attributes:
+        name: on the command line; question: in a sentence.
+        needs_images: False for a study of weights alone, which works without a pass.
+        fewest_images: in a minibatch; the unbiased HSIC needs four.
+    """
 
     name: ClassVar[str]
     question: ClassVar[str]
+    needs_images: ClassVar[bool] = True
+    fewest_images: ClassVar[int] = 4
 
     @abstractmethod
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> Fold:

@@ -1,0 +1,34 @@
+"""The command line, one file per command. Tables live here and progress bars in `terminal`, and nowhere below."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from seelike.cli import anatomy, compare, cut, models, scenes, studies, train
+from seelike.cli.terminal import err
+from seelike.errors import SeelikeError
+
+app = typer.Typer(
+    help="Do two vision models see alike, and how does each of them see?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (compare.compare, models.models, train.train, cut.cut, studies.studies, anatomy.anatomy, scenes.scenes):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one sentence and exit status 2, Ctrl-C in 130."""
+    try:
+        app()
+    except SeelikeError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        sys.exit(130)
