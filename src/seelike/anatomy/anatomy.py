@@ -126,6 +126,14 @@ class Anatomy:
         """The graph of the model in functional form, to be read and not to be changed."""
         return self._graph.graph_module.graph
 
+    @property
+    def output(self) -> tuple[Point, tuple[int, ...]] | None:
+        """Where the model's output is made, and its shape for one image; None where it returns several tensors."""
+        nodes = next(iter(reversed(self.graph.nodes))).all_input_nodes
+        if len(nodes) != 1 or not isinstance(nodes[0].meta.get("val"), Tensor):
+            return None
+        return nodes[0].name, tuple(nodes[0].meta["val"].shape[1:])
+
     def parameter(self, name: str) -> Tensor:
         """The parameter or buffer that a node of the graph gets by `name`."""
         found = attrgetter(name)(self._graph.graph_module)

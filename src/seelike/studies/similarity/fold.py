@@ -22,35 +22,24 @@ ROUNDING = 2.0**-20
 """A layer whose spread is under so small a share of its size varies in the last bits of float32 only."""
 
 
-def pair_key(a: str, b: str) -> str:
-    """Where the products of a pair of models stand in the tally."""
-    return f"similarity/products/{a}/{b}"
-
-
-def spread_key(model: str) -> str:
-    """Where the layers' sizes and spreads stand in the tally: (2, layers), sums over minibatches.
-
-    Row 0: squared norm of one example times n; row 1: sum of squares about the mean.
-    """
-    return f"similarity/spread/{model}"
-
-
-WEIGHT = "similarity/weight"
-IMAGES = "similarity/images"
-
-
 @dataclass
 class SimilarityFold(Fold):
     """Tally: per pair of models the products of U-centred Grams, (repeats, groups, layers, other layers).
 
     Products are not divided by n (n - 3), so that adding them weighs every minibatch by n (n - 3): a short one
-    cannot spoil the mean (peers.md, finding 5). ``weight`` (repeats, groups) sums n (n - 3), ``images`` sums n.
+    cannot spoil the mean (peers.md, finding 5). ``weight`` (repeats, groups) sums n (n - 3), ``images`` sums n, and
+    ``spread`` (2, layers) of a model sums over minibatches, in row 0, the squared norm of one example times n, and in
+    row 1 the squares about the mean. All keys begin with `prefix`.
+
+    `crossed` says whether models are compared with each other or only with themselves.
     """
 
     chosen: Mapping[str, tuple[LayerSite, ...]]
     pool: Pool
     design: Design
     notes: list[str]
+    prefix: str = "similarity"
+    crossed: bool = True
     _grams: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     _scales: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     _spare: dict[tuple[str, str], Tensor] = field(default_factory=dict)
@@ -66,7 +55,23 @@ class SimilarityFold(Fold):
 
     def pairs(self) -> list[tuple[str, str]]:
         """All pairs of models, each with itself too, in the order of the models."""
+        if not self.crossed:
+            return [(model, model) for model in self.chosen]
         return list(combinations_with_replacement(self.chosen, 2))
+
+    def _pair(self, a: str, b: str) -> str:
+        return f"{self.prefix}/products/{a}/{b}"
+
+    def _spread(self, model: str) -> str:
+        return f"{self.prefix}/spread/{model}"
+
+    @property
+    def _weight(self) -> str:
+        return f"{self.prefix}/weight"
+
+    @property
+    def _images(self) -> str:
+        return f"{self.prefix}/images"
 
     def see(self, model: str, site: LayerSite, tensor: Tensor, minibatch: Minibatch) -> None:
         features = pool_features(tensor, site.layout, self.pool)
@@ -83,23 +88,23 @@ class SimilarityFold(Fold):
     def empty(self) -> Tally:
         shape = (self.design.repeats, self.design.groups)
         tally = {
-            pair_key(a, b): torch.zeros(*shape, len(self.chosen[a]), len(self.chosen[b]), dtype=torch.float64)
+            self._pair(a, b): torch.zeros(*shape, len(self.chosen[a]), len(self.chosen[b]), dtype=torch.float64)
             for a, b in self.pairs()
         }
         for model, sites in self.chosen.items():
-            tally[spread_key(model)] = torch.zeros(2, len(sites), dtype=torch.float64)
-        tally[WEIGHT] = torch.zeros(shape, dtype=torch.float64)
-        tally[IMAGES] = torch.zeros(shape, dtype=torch.float64)
+            tally[self._spread(model)] = torch.zeros(2, len(sites), dtype=torch.float64)
+        tally[self._weight] = torch.zeros(shape, dtype=torch.float64)
+        tally[self._images] = torch.zeros(shape, dtype=torch.float64)
         return tally
 
     def finish(self, minibatch: Minibatch, tally: Tally) -> None:
         sums = {model: self._sums(model, minibatch, tally) for model in self.chosen}
         cell = (minibatch.repeat, minibatch.group)
         for a, b in self.pairs():
-            tally[pair_key(a, b)][cell] += hsic_products(sums[a], sums[b]).cpu()
+            tally[self._pair(a, b)][cell] += hsic_products(sums[a], sums[b]).cpu()
         self._spare |= {("upper", model): each.upper for model, each in sums.items()}
-        tally[WEIGHT][cell] += minibatch.size * (minibatch.size - 3)
-        tally[IMAGES][cell] += minibatch.size
+        tally[self._weight][cell] += minibatch.size * (minibatch.size - 3)
+        tally[self._images][cell] += minibatch.size
 
     def _sums(self, model: str, minibatch: Minibatch, tally: Tally) -> GramSums:
         grams = self._grams.pop((minibatch.index, model))
@@ -112,7 +117,7 @@ class SimilarityFold(Fold):
         if not bool(finite.all()):
             site = self.chosen[model][int((~finite).nonzero()[0])]
             raise NonFinite(model, site.name, site.shape)
-        tally[spread_key(model)] += torch.stack([norms.square().to(sums.spread) * minibatch.size, sums.spread]).cpu()
+        tally[self._spread(model)] += torch.stack([norms.square().to(sums.spread) * minibatch.size, sums.spread]).cpu()
         return sums
 
     def _store(self, use: tuple[str, str], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -129,13 +134,15 @@ class SimilarityFold(Fold):
     def estimates(self, tally: Tally) -> dict[tuple[str, str], PairEstimate]:
         """CKA with errors for every pair of models."""
         own = {m: self._own_products(m, tally) for m in self.chosen}
-        return {(a, b): estimate_pair(tally[pair_key(a, b)], own[a], own[b], tally[WEIGHT]) for a, b in self.pairs()}
+        return {
+            (a, b): estimate_pair(tally[self._pair(a, b)], own[a], own[b], tally[self._weight]) for a, b in self.pairs()
+        }
 
     def results(self, tally: Tally) -> dict[str, xr.Dataset]:
-        images = int(tally[IMAGES].sum(1).max())
+        images = int(tally[self._images].sum(1).max())
         found = {}
         for (a, b), estimate in self.estimates(tally).items():
-            found[f"similarity/{a}/{b}"] = pair_dataset(
+            found[f"{self.prefix}/{a}/{b}"] = pair_dataset(
                 estimate, (a, b), (self.chosen[a], self.chosen[b]), pool=self.pool, images=images
             )
         self._note_constant_layers(tally)
@@ -143,11 +150,11 @@ class SimilarityFold(Fold):
 
     def _own_products(self, model: str, tally: Tally) -> Tensor:
         """Each layer's product with itself, (repeats, groups, layers); zero for layers that do not vary."""
-        own = tally[pair_key(model, model)].diagonal(dim1=-2, dim2=-1)
+        own = tally[self._pair(model, model)].diagonal(dim1=-2, dim2=-1)
         return own * ~self._constant(model, tally)
 
     def _constant(self, model: str, tally: Tally) -> Tensor:
-        size, spread = tally[spread_key(model)]
+        size, spread = tally[self._spread(model)]
         constant: Tensor = spread <= ROUNDING**2 * size
         return constant
 
