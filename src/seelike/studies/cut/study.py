@@ -39,7 +39,8 @@ class SkipCut(Study):
         blocks = anatomies[cuts.whole].blocks
         parts = {model: [part_at(sites, block) for block in blocks] for model, sites in chosen.items()}
         notes = list(cuts.notes)
-        maps = SimilarityFold(chosen, "flatten", design, notes, prefix="cut", crossed=False)
+        alone = [(model, model) for model in chosen]
+        maps = SimilarityFold(chosen, "flatten", design, notes, prefix="cut", wanted=alone)
         return CutFold(maps, cuts, parts, blocks, anatomies, notes)
 
     def figures(self, results: xr.DataTree) -> dict[str, Figure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 
@@ -31,7 +31,7 @@ class SimilarityFold(Fold):
     ``spread`` (2, layers) of a model sums over minibatches, in row 0, the squared norm of one example times n, and in
     row 1 the squares about the mean. All keys begin with `prefix`.
 
-    `crossed` says whether models are compared with each other or only with themselves.
+    `wanted` names the pairs to compare, a model's with itself before those with others; None means all.
     """
 
     chosen: Mapping[str, tuple[LayerSite, ...]]
@@ -39,7 +39,7 @@ class SimilarityFold(Fold):
     design: Design
     notes: list[str]
     prefix: str = "similarity"
-    crossed: bool = True
+    wanted: Sequence[tuple[str, str]] | None = None
     _grams: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     _scales: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     _spare: dict[tuple[str, str], Tensor] = field(default_factory=dict)
@@ -54,10 +54,8 @@ class SimilarityFold(Fold):
         return self.chosen[model]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """All pairs of models, each with itself too, in the order of the models."""
-        if not self.crossed:
-            return [(model, model) for model in self.chosen]
-        return list(combinations_with_replacement(self.chosen, 2))
+        """Pairs of models, each with itself too, in the order of the models."""
+        return list(combinations_with_replacement(self.chosen, 2)) if self.wanted is None else list(self.wanted)
 
     def _pair(self, a: str, b: str) -> str:
         return f"{self.prefix}/products/{a}/{b}"
@@ -131,21 +129,29 @@ class SimilarityFold(Fold):
         layers = sum(len(sites) for sites in self.chosen.values())
         return int(1.5 * layers * self.design.largest**2 * 8)  # float32 Grams, their copy, and half of each in float64
 
-    def estimates(self, tally: Tally) -> dict[tuple[str, str], PairEstimate]:
-        """CKA with errors for every pair of models."""
+    def estimates(
+        self, tally: Tally, pairs: Sequence[tuple[str, str]] | None = None
+    ) -> dict[tuple[str, str], PairEstimate]:
+        """CKA with errors for every pair of models, or for some of the pairs."""
         own = {m: self._own_products(m, tally) for m in self.chosen}
+        weight = tally[self._weight]
         return {
-            (a, b): estimate_pair(tally[self._pair(a, b)], own[a], own[b], tally[self._weight]) for a, b in self.pairs()
+            (a, b): estimate_pair(tally[self._pair(a, b)], own[a], own[b], weight)
+            for a, b in (self.pairs() if pairs is None else pairs)
         }
 
+    def images(self, tally: Tally) -> int:
+        """Images of the longest repeat."""
+        return int(tally[self._images].sum(1).max())
+
     def results(self, tally: Tally) -> dict[str, xr.Dataset]:
-        images = int(tally[self._images].sum(1).max())
+        images = self.images(tally)
         found = {}
         for (a, b), estimate in self.estimates(tally).items():
             found[f"{self.prefix}/{a}/{b}"] = pair_dataset(
                 estimate, (a, b), (self.chosen[a], self.chosen[b]), pool=self.pool, images=images
             )
-        self._note_constant_layers(tally)
+        self.note_constant_layers(tally)
         return found
 
     def _own_products(self, model: str, tally: Tally) -> Tensor:
@@ -158,7 +164,7 @@ class SimilarityFold(Fold):
         constant: Tensor = spread <= ROUNDING**2 * size
         return constant
 
-    def _note_constant_layers(self, tally: Tally) -> None:
+    def note_constant_layers(self, tally: Tally) -> None:
         """Name layers that do not vary: their CKA is not defined, and no epsilon hides that."""
         for model, sites in self.chosen.items():
             flat = [s.name for s, still in zip(sites, self._constant(model, tally).tolist(), strict=True) if still]
