@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seelike.errors import SeelikeError, close_matches
-from seelike.models import hf, python_file, timm, torchvision, zoo
+from seelike.models import hf, python_file, timm, torchvision, trained_run, zoo
 from seelike.models.model import Model
 from seelike.models.spec import ModelSpec, parse_spec
 
@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "hf": Kind(hf.load),
     "py": Kind(python_file.load),
     "zoo": Kind(zoo.load, zoo.names),
+    "run": Kind(trained_run.load),
 }
 
 
