@@ -27,6 +27,10 @@ MEMBERS = [
     *("vit-cls-10", "resnet-10", "mixer-10"),
     *("vit-cls-cifar10", "resnet-cifar10", "vit-gap-cifar10", "mixer-cifar10"),
     *("vit-cls-cut1", "vit-cls-cut6", "vit-cls-cut10"),
+    *("deepvit", "pvt", "cpvt-gap", "vit-nopos", "hybrid", "vit-sincos"),
+    *("resnet-3", "resnet-30", "resnet-seed1", "vit-cls-3", "vit-cls-30", "vit-cls-seed1"),
+    *("vit-cls-to-texturesB", "resnet-to-texturesB", "vit-cls-to-cifar10", "resnet-to-cifar10"),
+    *("vit-tiny", "vit-tiny-3", "vit-tiny-10", "vit-tiny-30", "vit-tiny-seed1"),
 ]
 RUNS = Path("runs/zoo")
 START, END = "<!-- accuracy: benchmarks/train_zoo.py --tell -->", "<!-- end -->"

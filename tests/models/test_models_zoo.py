@@ -43,7 +43,7 @@ def test_a_member_is_what_the_index_says(name: str) -> None:
     assert model.input_size == member.input_size
     with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
         types = {str(file.get_slice(key).get_dtype()) for key in file.keys()}  # noqa: SIM118 - no dict
-    assert types == {"F16"}
+    assert {"F16"} <= types <= {"F16", "I64"}  # counters of a BatchNorm stay whole
     recipe = load_recipe(member.recipe)
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     assert hashlib.sha256(text.encode()).hexdigest() == member.recipe_sha256, "the recipe is not the one it was made by"
@@ -53,7 +53,7 @@ def test_a_member_is_what_the_index_says(name: str) -> None:
 
 def test_the_zoo_is_small_and_holds_nothing_else() -> None:
     files = [path for path in FOLDER.iterdir() if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 25e6
+    assert sum(path.stat().st_size for path in files) < 35e6
     assert {path.name for path in files} == {"index.json", *(f"{name}.safetensors" for name in MEMBERS)}
 
 

@@ -141,16 +141,19 @@ class LayoutReader:
         )
 
     def _nearest_map(self, index: int, tokens: int) -> tuple[int, int] | None:
-        """Grid of the nearest map above that leaves 0 to 16 prefix tokens; an exact fit goes first."""
+        """Grid of the nearest map above that leaves 0 to 16 prefix tokens; an exact fit goes first.
+
+        A map one position wide is the last choice: with one head, (n, tokens, 1, head_dim) looks like one.
+        """
         above = self.flow.ancestors[index]
-        best: tuple[bool, int, tuple[int, int]] | None = None
+        best: tuple[bool, bool, int, tuple[int, int]] | None = None
         for grid, mask in self.maps.items():
             prefix = tokens - grid[0] * grid[1]
             met = mask & above
             if met and 0 <= prefix <= MOST_PREFIX_TOKENS and grid[0] * grid[1] > 1:
-                candidate = (prefix == 0, met.bit_length(), grid)
+                candidate = (prefix == 0, min(grid) > 1, met.bit_length(), grid)
                 best = candidate if best is None or candidate > best else best
-        return best[2] if best is not None else None
+        return best[-1] if best is not None else None
 
     def _square(self, index: int, tokens: int) -> Layout:
         """Guess a square grid with at most one prefix token, where no map says anything."""

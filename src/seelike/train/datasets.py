@@ -18,6 +18,11 @@ KNOWN = {
         "validation": "scenes:validation?n=2000",
         "test": "scenes:test?n=10000",
     },
+    "scenes-texturesB": {
+        "train": "scenes:train?n=50000,textures=B",
+        "validation": "scenes:validation?n=2000,textures=B",
+        "test": "scenes:test?n=10000,textures=B",
+    },
     "cifar10": {"train": "hf:uoft-cs/cifar10/train", "test": "hf:uoft-cs/cifar10/test"},
     "cifar100": {"train": "hf:uoft-cs/cifar100/train", "test": "hf:uoft-cs/cifar100/test"},
     "mnist": {"train": "hf:ylecun/mnist/train", "test": "hf:ylecun/mnist/test"},

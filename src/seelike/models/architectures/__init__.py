@@ -15,13 +15,15 @@ from seelike.errors import SeelikeError, close_matches
 
 __all__ = ["NAMES", "build", "register"]
 
-NAMES = tuple(f"seelike_{family}_{size}" for family in ("vit", "resnet", "mixer", "pvt") for size in ("lab", "small"))
+FAMILIES = ("vit", "deepvit", "resnet", "hybrid", "mixer", "pvt1", "pvt")
+
+NAMES = tuple(f"seelike_{family}_{size}" for family in FAMILIES for size in ("lab", "small"))
 """Names in timm's registry."""
 
 
 def register() -> None:
     """Make timm know the architectures. Cheap when timm is loaded, and the second time free."""
-    from seelike.models.architectures import mixer, pvt, resnet, vit  # noqa: F401 - importing registers
+    from seelike.models.architectures import deepvit, hybrid, mixer, pvt, pvt1, resnet, vit  # noqa: F401 - importing registers
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:

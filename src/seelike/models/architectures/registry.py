@@ -54,6 +54,12 @@ def check_patches(img_size: int | Sequence[int], patch_size: int, name: str) -> 
             )
 
 
+def check_heads(width: int, heads: int, name: str) -> None:
+    """Raise `SeelikeError` when `heads` heads cannot share `width` channels."""
+    if heads < 1 or width % heads:
+        raise SeelikeError(f"{name}: embed_dim {width} is not divisible by num_heads {heads}")
+
+
 def options(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Lay `given` over `defaults`, without the keys by which timm's factory talks to entry points."""
     ignored = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")

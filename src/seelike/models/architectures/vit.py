@@ -1,10 +1,12 @@
-"""Vision transformers: CLS or GAP, and with the skips of one block removed.
+"""Vision transformers: CLS or GAP, how they know positions, and with the skips of one block removed.
 
 `timm.models.vision_transformer.VisionTransformer` throughout: patches, learned position embedding, pre-norm blocks.
 
 * ``gap=true``: no class token at all; the final norm, then the mean over the patches (as in Google's public code).
 * ``cut=7``: block 7 (counted from 0) has no skips, z <- MSA(LN z), z <- MLP(LN z); ``cut_sublayers=attention`` or
   ``mlp`` removes only one of the two. With the same seed, all weights start as in the uncut model.
+* ``pos=learned``, ``none``, ``sincos`` or ``peg`` (CPVT): see `seelike.models.architectures.positions`. All but the
+  first take images of other sizes as they are; learned positions are interpolated with ``dynamic_img_size=true``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from seelike.errors import SeelikeError
-from seelike.models.architectures.registry import check_patches, labelled, options
+from seelike.models.architectures.positions import PositionedViT, check_position
+from seelike.models.architectures.registry import check_heads, check_patches, labelled, options
 from seelike.models.architectures.registry import default_cfgs as _table
 
 __all__ = ["CutBlock", "seelike_vit_lab", "seelike_vit_small"]
@@ -55,19 +58,21 @@ class CutBlock(nn.Module):
 
 def _vit(name: str, size: dict[str, Any], given: dict[str, Any]) -> nn.Module:
     given = dict(given)
-    gap = given.pop("gap", False)
+    gap, pos = given.pop("gap", False), given.pop("pos", "learned")
     cut, sublayers = given.pop("cut", None), given.pop("cut_sublayers", "both")
-    pooling = {"class_token": False, "global_pool": "avg", "fc_norm": False} if gap else {}
-    arguments = options({"img_size": 32, "num_classes": 10, **size, **pooling}, given)
+    arguments = options({"img_size": 32, "num_classes": 10, **size, **without_class_token(gap)}, given)
     check_patches(arguments["img_size"], arguments["patch_size"], name)
-    if arguments["embed_dim"] % arguments["num_heads"]:
-        raise SeelikeError(
-            f"{name}: embed_dim {arguments['embed_dim']} is not divisible by num_heads {arguments['num_heads']}"
-        )
-    model = VisionTransformer(**arguments)
+    check_heads(arguments["embed_dim"], arguments["num_heads"], name)
+    check_position(pos, arguments["embed_dim"], name)
+    model = VisionTransformer(**arguments) if pos == "learned" else PositionedViT(pos, **arguments)
     if cut is not None:
         cut_skips(model, cut, sublayers, name)
     return labelled(model, name)
+
+
+def without_class_token(gap: bool) -> dict[str, Any]:
+    """Return timm's arguments for a ViT that averages its patches behind the final norm; none of them unless `gap`."""
+    return {"class_token": False, "global_pool": "avg", "fc_norm": False} if gap else {}
 
 
 def cut_skips(model: VisionTransformer, cut: Any, sublayers: Any, name: str) -> None:
