@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from seelike.cli import anatomy, compare, cut, models, scenes, studies, train
+from seelike.cli import anatomy, compare, cut, models, paper, scenes, studies, train
 from seelike.cli.terminal import err
 from seelike.errors import SeelikeError
 
@@ -18,7 +18,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (compare.compare, models.models, train.train, cut.cut, studies.studies, anatomy.anatomy, scenes.scenes):
+COMMANDS = (
+    *(compare.compare, paper.paper, studies.studies, anatomy.anatomy, models.models),
+    *(cut.cut, train.train, scenes.scenes),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 import seelike
 from seelike.cli.options import DeviceOption, LayersOption, flat
 from seelike.cli.terminal import PassBar, err, out, show_bar
+from seelike.cli.verdicts import VERDICT_COLOURS
 from seelike.errors import SeelikeError
 from seelike.passes import Interrupted, PassOptions
 from seelike.studies import STUDIES, Similarity, Study
@@ -137,9 +138,6 @@ def _studies(names: str, layers: list[str], pool: Pooling, settings: list[str]) 
 
 def _next_folder() -> Path:
     return next(path for n in itertools.count(1) if not (path := Path("runs") / f"compare-{n}").exists())
-
-
-VERDICT_COLOURS = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
 
 
 def _report(results: xr.DataTree, folder: Path) -> None:

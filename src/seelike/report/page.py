@@ -30,17 +30,19 @@ def render_page(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seelike.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["number"] = _number
-    pictures = {path.stem: _inline(path) for path in sorted(figures.glob("*.png"))}
+    environment.filters["number"] = number
+    pictures = {path.stem: inline(path) for path in sorted(figures.glob("*.png"))}
     script, maps = interactive_maps(results)
     return environment.get_template("report.html").render(
         run=run, findings=findings, pictures=pictures, maps=maps, script=script, title=" · ".join(run["models"])
     )
 
 
-def _inline(path: Path) -> str:
+def inline(path: Path) -> str:
+    """A PNG file as the address of an image that lies in the page itself."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A value for tables, a dash where it is not defined."""
     return f"{value:.3f}" if math.isfinite(value) else "–"
