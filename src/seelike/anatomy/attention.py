@@ -154,7 +154,7 @@ def _product_with_values(flow: Flow, softmax: int) -> tuple[int, int, int] | Non
                 other = right if left == index else left
                 return user, _untransposed(flow, index) if right == index else index, other
             seen.add(user)
-            if node.op in CARRIERS:
+            if node.op in CARRIERS or node.op in PRODUCTS:  # a product with a parameter: heads are mixed
                 waiting.append(user)
     return None
 

@@ -51,12 +51,21 @@ class Extent:
 Extents = tuple[Extent, Extent]
 
 
-def theoretical_fields(anatomy: Anatomy) -> dict[Point, Extents]:
+MAP_NORMS = named("group_norm native_group_norm instance_norm")
+"""Norms by statistics of the whole map: every position sees all, though by two numbers per group only."""
+
+
+def theoretical_fields(anatomy: Anatomy, *, through_norms: bool = False) -> dict[Point, Extents]:
     """Theoretical field (along rows, along columns) of every point that convolutions and poolings alone lead to.
 
     Points behind anything that mixes all positions (attention, global pooling, group and layer norms of maps, linear
     layers over tokens) are left out: theirs is the whole image, or is not known.
+
+    Args:
+        anatomy: of the model.
+        through_norms: overlook that group and instance norms mix positions, as the usual formula does.
     """
+    local = LOCAL | MAP_NORMS if through_norms else LOCAL
     found: dict[str, Extents] = {}
     constants: set[str] = set()
     for node in anatomy.graph.nodes:
@@ -69,19 +78,19 @@ def theoretical_fields(anatomy: Anatomy) -> dict[Point, Extents]:
             if not inputs:
                 constants.add(node.name)
             elif all(name in found for name in inputs):
-                extents = _behind(anatomy, node, [found[name] for name in inputs])
+                extents = _behind(anatomy, node, [found[name] for name in inputs], local)
                 if extents is not None:
                     found[node.name] = extents
     return found
 
 
-def _behind(anatomy: Anatomy, node: fx.Node, inputs: Sequence[Extents]) -> Extents | None:
+def _behind(anatomy: Anatomy, node: fx.Node, inputs: Sequence[Extents], local: frozenset[str]) -> Extents | None:
     name = operation(node)
     rule = RULES.get(name)
     if rule is not None:
         steps = rule(anatomy, node)
         return None if steps is None else (inputs[0][0].then(*steps[0]), inputs[0][1].then(*steps[1]))
-    if name not in LOCAL:
+    if name not in local:
         return None
     rows, columns = inputs[0]
     for other in inputs[1:]:

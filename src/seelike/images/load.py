@@ -10,6 +10,7 @@ from seelike.errors import SeelikeError, close_matches
 from seelike.images.folder import load_folder
 from seelike.images.hub import load_hub
 from seelike.images.parquet import load_parquet
+from seelike.images.picture import load_pictures, picture_suffixes
 from seelike.images.scenes import load_scenes
 from seelike.images.source import Images
 from seelike.images.tar import load_tar
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[Callable[[str], Images], str]] = {
     "parquet": (load_parquet, "parquet:FILES"),
     "hf": (load_hub, "hf:NAME[/SPLIT]"),
     "tar": (load_tar, "tar:SHARDS"),
+    "picture": (load_pictures, "picture:FILE[,FILE]"),
     "scenes": (load_scenes, "scenes:SPLIT[?n=,size=32,seed=0,textures=A]"),
 }
 
@@ -34,9 +36,10 @@ def load_images(spec: str) -> Images:
             * ``parquet:FILES``: a column of encoded images, as on the Hugging Face hub;
             * ``hf:NAME[/SPLIT]``: a dataset of the hub (``hf:ylecun/mnist/test``), or a folder with one;
             * ``tar:SHARDS``: tar files of the WebDataset layout;
+            * ``picture:FILE[,FILE]``: single pictures;
             * ``scenes:SPLIT[?n=,size=32,seed=0,textures=A]``: generated images of shapes, SPLIT being train,
               validation or test (docs/scenes.md);
-            * a path alone: a folder, or files that end in .parquet or .tar.
+            * a path alone: a folder, or files that end in .parquet, .tar or the suffix of a picture.
 
             FILES and SHARDS are a path, a folder, a glob, ``{000..003}``, or several with commas.
 
@@ -61,7 +64,10 @@ def _guess(path: str) -> Images:
         return load_parquet(path)
     if re.search(r"\.tar$", path):
         return load_tar(path)
-    there = "is not a folder, .parquet or .tar" if Path(path).expanduser().exists() else "does not exist"
+    if Path(path).suffix.lower() in picture_suffixes():
+        return load_pictures(path)
+    kinds = "is not a folder, .parquet or .tar, nor has it the suffix of a picture"
+    there = kinds if Path(path).expanduser().exists() else "does not exist"
     raise SeelikeError(f"'{path}' {there}{close_matches(path, KINDS)}; {_kinds()}")
 
 

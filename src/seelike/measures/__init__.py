@@ -18,6 +18,16 @@ from seelike.measures.cka import (
     hsic_biased,
     hsic_unbiased,
 )
+from seelike.measures.cost import AttentionCost, attention_cost, cost_at
+from seelike.measures.embeddings import (
+    Exchanged,
+    PositionStructure,
+    components_needed,
+    components_of_noise,
+    position_similarity,
+    position_structure,
+    principal_filters,
+)
 from seelike.measures.gram import float64_device, shifted_gram, u_centre, write_gram
 from seelike.measures.jackknife import jackknife_error, leave_one_out, t_quantile
 from seelike.measures.products import GramSums, gram_sums, hsic_products
@@ -32,9 +42,13 @@ from seelike.measures.structure import (
 )
 
 __all__ = [
+    "AttentionCost",
     "Estimator",
+    "Exchanged",
     "GramSums",
+    "PositionStructure",
     "SkipMeasures",
+    "attention_cost",
     "attention_distance",
     "attention_entropy",
     "best_match",
@@ -42,6 +56,9 @@ __all__ = [
     "block_contrast",
     "cka",
     "cka_from_products",
+    "components_needed",
+    "components_of_noise",
+    "cost_at",
     "counted_columns",
     "ends_similarity",
     "float64_device",
@@ -55,7 +72,10 @@ __all__ = [
     "lower_half_match_depth",
     "map_similarity",
     "pixel_distances",
+    "position_similarity",
+    "position_structure",
     "prefix_share",
+    "principal_filters",
     "relative_depth",
     "shifted_gram",
     "skip_measures",
