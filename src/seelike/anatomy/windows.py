@@ -64,8 +64,22 @@ def attention_residuals(anatomy: Anatomy, site: AttentionSite) -> list[ResidualS
 def trace_window(anatomy: Anatomy, site: AttentionSite, example: Example, grid: tuple[int, int]) -> Tensor:
     """Centres of the tokens of one window, (query_tokens, 2) in cells.
 
+    Raises:
+        CannotPlace: the windows have no single positions, or are not alike.
+    """
+    places = window_cells(anatomy, site, example, grid)
+    cells = torch.stack([places // grid[1], places % grid[1]], -1)
+    return _alike(cells, grid).to(torch.float64) + 0.5
+
+
+def window_cells(anatomy: Anatomy, site: AttentionSite, example: Example, grid: tuple[int, int]) -> Tensor:
+    """Cell of every token of every window, (windows, query_tokens), cells counted row by row.
+
     Which token a position goes to is read in binary: with cotangents at the tokens whose number has a bit set, the
     gradient with respect to the block's input is zero at the positions of all others.
+
+    Raises:
+        CannotPlace: the windows overlap, are padded, or cannot be traced.
     """
     residual = next((r for r in attention_residuals(anatomy, site) if r.layout.grid == grid), None)
     if residual is None:
@@ -82,9 +96,7 @@ def trace_window(anatomy: Anatomy, site: AttentionSite, example: Example, grid: 
         token_of += ones.long() << bit
     if not bool((token_of.flatten().bincount(minlength=tokens) == 1).all()):
         raise CannotPlace("its windows are padded or repeat positions")
-    places = token_of.flatten().argsort().cpu()  # position of every token
-    cells = torch.stack([places // grid[1], places % grid[1]], -1).reshape(site.batch_factor, site.query_tokens, 2)
-    return _alike(cells, grid).to(torch.float64) + 0.5
+    return token_of.flatten().argsort().cpu().reshape(site.batch_factor, site.query_tokens)
 
 
 def _alike(cells: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from seelike.anatomy import Anatomy
 from seelike.anatomy.positions import PlacedAttention
-from seelike.anatomy.windows import Example
+from seelike.anatomy.windows import Example, window_cells
 from seelike.errors import SeelikeError
-from seelike.studies.maps.windows import window_cells
 
 Query = str | int | tuple[int, int]
 Grid = tuple[int, int]
@@ -149,7 +148,7 @@ def _view(
     own = _query_grid(placed, image)
     if placed.windows > 1:
         assert example is not None
-        grid, cells = own, window_cells(anatomy, placed, example, own)
+        grid, cells = own, window_cells(anatomy, placed.site, example, own)
     else:
         rows, columns = (len(set(placed.keys[:, axis].tolist())) for axis in (0, 1))
         grid, cells = (rows, columns), torch.arange(rows * columns)[None]
