@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import seelike
+from seelike.anatomy.multiply_adds import count_multiply_adds
 from seelike.cli.options import DeviceOption, LayersOption, ModelArgument, flat
 from seelike.comparison import choose_device
 
@@ -46,7 +47,8 @@ def anatomy(
         wide.print("", table)
     wide.print(
         f"\n{len(read.layers)} layers, {len(read.residuals)} residual sums, {len(read.attentions)} attentions, "
-        f"{len(read.blocks)} blocks, {loaded.parameters / 1e6:.1f} M parameters"
+        f"{len(read.blocks)} blocks, {loaded.parameters / 1e6:.1f} M parameters, "
+        f"{count_multiply_adds(read).total / 1e9:.3g} G multiply-adds per image"
     )
     for note in read.notes:
         wide.print(f"note: {escape(note)}")

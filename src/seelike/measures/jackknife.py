@@ -27,15 +27,28 @@ def jackknife_error(left_out: Tensor, full: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (...) standard errors, NaN with fewer than 2 groups.
     """
+    deviations = jackknife_deviations(left_out, full, weights)
+    return deviations.square().sum(0).sqrt() if len(deviations) else torch.full_like(full, torch.nan)
+
+
+def jackknife_deviations(left_out: Tensor, full: Tensor, weights: Tensor) -> Tensor:
+    """What each group adds to the error: the sum of products of two estimates' deviations is their covariance.
+
+    Arguments as of `jackknife_error`.
+
+    Returns:
+        (groups used, ...), none with fewer than 2 groups.
+    """
     used = weights > 0
     left_out, weights = left_out[used], weights[used]
     count = len(weights)
     if count < 2:
-        return torch.full_like(full, torch.nan)
+        return left_out[:0]
     h = (weights.sum() / weights).reshape(-1, *[1] * full.dim())  # (groups, 1...)
     pseudo = h * full - (h - 1) * left_out
     centre = count * full - ((1 - 1 / h) * left_out).sum(0)
-    return ((pseudo - centre).square() / (h - 1)).mean(0).sqrt()
+    deviations: Tensor = (pseudo - centre) / ((h - 1) * count).sqrt()
+    return deviations
 
 
 def t_quantile(groups: int, level: float = 0.95) -> float:

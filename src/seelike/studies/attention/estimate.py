@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seelike.measures import jackknife_error, leave_one_out, t_quantile
+from seelike.studies.means import Mean, freshness, over_repeats
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,17 @@ class ImageMeans:
     @property
     def mean(self) -> Tensor:
         """(*shape), mean over images of the mean over repeats."""
-        return self._per_repeat().mean(0)
+        return self._over_images().value
 
     @property
     def spread(self) -> Tensor:
         """(*shape), standard deviation over images."""
-        return self._variance().mean(0).sqrt()
+        return self._over_images().spread
 
     @property
     def error(self) -> Tensor:
-        """(*shape), standard error of the mean: s / sqrt(n), and see `_over_repeats`."""
-        single = (self._variance() / self._counts()).mean(0)
-        return _over_repeats(single, self._per_repeat())
+        """(*shape), standard error of the mean."""
+        return self._over_images().error
 
     @property
     def groups(self) -> int:
@@ -60,8 +60,19 @@ class ImageMeans:
             jackknife_error(of(_divide(leave_one_out(sums), leave_one_out(images))), value, images)
             for sums, images, value in zip(self.sums[0], self.images, per_repeat, strict=True)
         ]
-        variance = _over_repeats(torch.stack(errors).square().mean(), per_repeat)
-        return float(per_repeat.mean()), float(variance)
+        counts = self.images.sum(1)
+        variance = torch.stack(errors).square() * counts  # that of an image, as far as the statistic is a mean
+        found = over_repeats(per_repeat, variance, counts, self._freshness())
+        return float(found.value), float(found.error)
+
+    def _over_images(self) -> Mean:
+        return over_repeats(self._per_repeat(), self._variance(), self._counts(), self._freshness())
+
+    def _freshness(self) -> Tensor:
+        """How far repeats show other images, from all means that differ by more than rounding."""
+        value, variance = self._per_repeat(), self._variance()
+        told = variance > 1e-12 * value.square()
+        return freshness(value, torch.where(told, variance, torch.nan), self._counts())
 
     def _per_repeat(self) -> Tensor:
         return _divide(self.sums[0].sum(1), self.images.sum(1))
@@ -79,19 +90,6 @@ class ImageMeans:
 
 def _divide(sums: Tensor, images: Tensor) -> Tensor:
     return sums / images.reshape(-1, *[1] * (sums.dim() - 1))
-
-
-def _over_repeats(single: Tensor, per_repeat: Tensor) -> Tensor:
-    """Standard error of the mean over repeats, from the variance of one repeat.
-
-    Repeats that re-cut the same images do not make it smaller, those that draw fresh ones do:
-    Var(mean) = V - b (1 - 1/R), with b the variance between R repeats.
-    """
-    repeats = len(per_repeat)
-    if repeats > 1:
-        between = per_repeat.var(0)
-        single = torch.maximum(single - between * (1 - 1 / repeats), between / repeats)
-    return single.sqrt()
 
 
 @dataclass(frozen=True)

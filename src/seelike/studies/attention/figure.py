@@ -17,6 +17,9 @@ EARLY = ("#08519c", "#6baed6")
 """First block, second block."""
 LATE = ("#fd8d3c", "#a63603")
 """Last block but one, last block."""
+CONVOLUTION = "#238b45"
+STYLES = ("-", "--", ":")
+"""Of convolutional models, as many as are drawn."""
 GREY = "0.45"
 MOST_PANELS = 3
 
@@ -26,7 +29,8 @@ def draw(results: xr.DataTree) -> dict[str, Figure]:
 
     Returns:
         ``attention-heads``: heads of the first two and last two blocks of every model, sorted by distance;
-        ``attention-depth``: all heads over depth. Models side by side, with one axis of distances.
+        ``attention-depth``: all heads over depth, with the receptive fields of convolutional models of the run.
+        Models side by side, with one axis of distances.
     """
     datasets = [node.to_dataset() for node in results["attention"].children.values()]
     return {
@@ -119,8 +123,28 @@ def _over_depth(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xlabel("block, from input to output")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = [
+        *_convolutions(axes, dataset),
         Line2D([], [], color="#08519c", marker="o", markersize=4, linestyle="", alpha=0.6, label="a head"),
         Line2D([], [], color="#a63603", linewidth=1.2, label="mean of the block's heads"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="uniform attention"),
     ]
     axes.legend(handles=handles, fontsize=7)
+
+
+def _convolutions(axes: Axes, dataset: xr.Dataset) -> list[Line2D]:
+    """How far convolutional models of the same run could look at the same relative depth; lines leave at the top."""
+    lines: list[Line2D] = []
+    if "field_radius" not in dataset or dataset.sizes["block"] < 2:
+        return lines
+    models = dataset["field_model"].values
+    for model, style in zip(dict.fromkeys(models), STYLES, strict=False):
+        one = dataset.isel(field_layer=models == model)
+        lines += axes.plot(
+            one["field_depth"].values * (dataset.sizes["block"] - 1),
+            one["field_radius"].values,
+            color=CONVOLUTION,
+            linestyle=style,
+            linewidth=1.4,
+            label=f"{model}: half the side of the theoretical\nreceptive field, at the same relative depth",
+        )
+    return lines

@@ -12,6 +12,7 @@ from torch import Tensor
 from seelike.anatomy import Anatomy
 from seelike.anatomy.positions import PlacedAttention
 from seelike.measures import attention_distance, attention_entropy, pixel_distances, prefix_share, uniform_distance
+from seelike.studies.attention.convolutions import Fields, add_fields
 from seelike.studies.attention.estimate import HeadEstimate, ImageMeans
 from seelike.studies.attention.findings import find
 from seelike.studies.attention.results import distance_dataset
@@ -36,6 +37,7 @@ class AttentionFold(Fold):
 
     anatomies: Mapping[str, Anatomy]
     placed: Mapping[str, Sequence[PlacedAttention]]
+    fields: Fields
     renormalize: bool
     design: Design
     notes: list[str]
@@ -130,7 +132,7 @@ class AttentionFold(Fold):
                 estimate, model, self.anatomies[model], self.placed[model], renormalize=self.renormalize
             )
             self._note_entropy(model, dataset)
-            found[f"attention/{model}"] = dataset
+            found[f"attention/{model}"] = add_fields(dataset, self.fields.get(self.anatomies[model].input_size[1:], ()))
         return found
 
     def _note_entropy(self, model: str, dataset: xr.Dataset) -> None:

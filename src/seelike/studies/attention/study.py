@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from seelike.anatomy import Anatomy
 from seelike.anatomy.positions import PlacedAttention, place_attentions
 from seelike.errors import SeelikeError
+from seelike.studies.attention.convolutions import convolutional_fields
 from seelike.studies.attention.fold import AttentionFold
 from seelike.studies.base import Design, Study
 
@@ -23,7 +24,8 @@ class AttentionDistance(Study):
     """Mean attention distance of every head, in pixels (Figures 3, 4, C.5 and C.6 of the paper; paper.md 2.2).
 
     Entropy of attention and its share on prefix tokens (class token, registers) are measured beside it. Models
-    without attention are left out, with a note.
+    without attention are left out, with a note; of those that are made of convolutions, the theoretical receptive
+    field is put beside the distances.
 
     Args:
         renormalize: divide what a query gives to tokens with a place by their sum; by default attention to prefix
@@ -39,7 +41,8 @@ class AttentionDistance(Study):
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> AttentionFold:
         placed, notes = placed_attentions(anatomies, self.name)
-        return AttentionFold(anatomies, placed, self.renormalize, design, notes)
+        fields = convolutional_fields({m: anatomy for m, anatomy in anatomies.items() if not anatomy.attentions})
+        return AttentionFold(anatomies, placed, fields, self.renormalize, design, notes)
 
     def figures(self, results: xr.DataTree) -> dict[str, Figure]:
         from seelike.studies.attention.figure import draw
