@@ -120,7 +120,8 @@ def test_a_finished_run_of_training_takes_the_place_of_a_missing_member(tmp_path
 
 def test_random_weights_stand_in_for_published_ones() -> None:
     players = find_players(RUNS["sizes"], SCALES["imagenet"], random=True)
-    assert players.specs == ("timm:vit_base_patch32_224@random", "timm:vit_large_patch16_224@random")
+    names = ("vit_base_patch32_224", "vit_large_patch16_224", "vit_huge_patch14_224")
+    assert players.specs == tuple(f"timm:{name}@random" for name in names)
     assert players.roles["vit"] == ("vit_large_patch16_224@random",)
 
 

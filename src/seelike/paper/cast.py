@@ -54,7 +54,7 @@ def find_players(run: PaperRun, scale: Scale, *, random: bool = False, trained: 
     specs: list[str] = []
     roles: dict[str, tuple[str, ...]] = {}
     missing: list[Missing] = []
-    for role in run.models:
+    for role in (*run.models, *(role for role in run.optional if role in scale.cast)):
         names = scale.cast.get(role, ())
         found = [_spec(name, random, trained) for name in names]
         specs += [spec for spec in found if isinstance(spec, str)]

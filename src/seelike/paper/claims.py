@@ -42,7 +42,7 @@ def more_data_more_local(tree: xr.DataTree, roles: Roles) -> list[Finding]:
     full = roles["vit"][0]
     paper = "Figures 3, 4: local heads in the first blocks need much data"
     found = []
-    for model in roles["little-data"]:
+    for model in roles.get("little-data", ()):
         less, more = (_most_local(tree[f"attention/{label}"].to_dataset()) for label in (model, full))
         what = f"Distance of the most local head of the first two blocks over uniform attention, {model} minus {full}"
         found.append(_difference("attention", (model, full), what, less, more, f"{full} has more local heads", paper))
@@ -80,7 +80,7 @@ def more_data_better_middle(tree: xr.DataTree, roles: Roles) -> list[Finding]:
     full = roles["vit"][0]
     paper = "Figure 13, left: with JFT the middle layers probe better already, by up to 30 points"
     found = []
-    for model in roles["little-data"]:
+    for model in roles.get("little-data", ()):
         more, less = (_middle_accuracy(tree[f"probe/{label}"].to_dataset()) for label in (full, model))
         what = f"Probe accuracy of the middle third of the layers, {full} minus {model}"
         claim = f"the middle of {full} probes better than that of {model}"

@@ -7,21 +7,29 @@ from seelike.paper.words import PaperFigure, PaperRun
 
 RUNS: dict[str, PaperRun] = {
     "pair": PaperRun(("vit", "resnet"), ("similarity", "heads", "field", "skip")),
-    "attention": PaperRun(("vit", "little-data"), ("attention",)),
+    "large": PaperRun(("huge-vit", "resnet", "large-resnet"), ("similarity",)),
+    "attention": PaperRun(("vit",), ("attention",), optional=("huge-vit", "small-vit", "little-data")),
     "cut": PaperRun(("vit", "cuts"), ("cut",)),
-    "where": PaperRun(("vit", "vit-gap", "resnet"), ("localization", "probe", "separation", "position")),
+    "where": PaperRun(("vit", "resnet"), ("localization", "position"), optional=("vit-gap", "small-vit")),
+    "classes": PaperRun(("vit", "resnet"), ("probe", "separation"), optional=("vit-gap", "small-vit")),
     "fractions": PaperRun(("vit", "fractions"), ("reference",)),
     "small-fractions": PaperRun(("small-vit", "small-fractions"), ("reference",)),
     "resnet-fractions": PaperRun(("resnet", "resnet-fractions"), ("reference",)),
-    "probes": PaperRun(("vit", "little-data", "resnet", "resnet-little-data", "mixer"), ("probe",)),
+    "probes": PaperRun(
+        ("vit", "resnet"),
+        ("probe",),
+        optional=(
+            *("small-vit", "base-vit", "huge-vit", "large-resnet", "mixer", "little-data", "resnet-little-data"),
+        ),
+    ),
     "fine-tuned": PaperRun(("vit", "fine-tuned"), ("reference",)),
-    "sizes": PaperRun(("small-vit", "vit"), ("similarity",)),
-    "mixer": PaperRun(("mixer", "vit", "resnet"), ("similarity",)),
+    "sizes": PaperRun(("small-vit", "vit"), ("similarity",), optional=("huge-vit",)),
+    "mixer": PaperRun(("mixer", "vit", "resnet"), ("similarity",), optional=("large-mixer",)),
     "deepvit": PaperRun(("vit", "deepvit"), ("attention-similarity",)),
     "families": PaperRun(("vit", "pyramid", "hybrid"), ("similarity", "skip")),
     "positions": PaperRun(("vit-gap", "no-position", "sincos", "peg"), ("position",)),
     "maps": PaperRun(("vit",), ("maps",), images=256),
-    "weights": PaperRun(("vit", "resnet", "mixer"), ("embeddings", "cost"), images=0),
+    "weights": PaperRun(("vit", "resnet", "mixer"), ("embeddings", "cost"), optional=("pyramid",), images=0),
 }
 
 FIGURES: dict[str, PaperFigure] = {
@@ -42,6 +50,13 @@ FIGURES: dict[str, PaperFigure] = {
         ("similarity", "best-match-*"),
         (claims.top_third_matches_nothing,),
         statistics=("lower_half_match_depth",),
+    ),
+    "fig1-large": PaperFigure(
+        "Figures 1, 2 and B.1 for the largest models",
+        "As for the smaller ones; the lowest 100 layers of ResNet-152 match the lowest 30 of H/14.",
+        "large",
+        ("similarity",),
+        ("similarity", "best-match-*"),
     ),
     "fig3": PaperFigure(
         "How far the heads look, with much data and with little (Figures 3, 4, C.5, C.6)",
@@ -94,7 +109,7 @@ FIGURES: dict[str, PaperFigure] = {
         "Linear probes of single tokens and pooled ones, CLS against GAP (Figures 11, D.4)",
         "In GAP models and ResNets every position of the last layer classifies nearly as well as all together; in CLS "
         "models the spatial tokens do not.",
-        "where",
+        "classes",
         ("probe",),
         ("probe*",),
     ),
@@ -157,7 +172,7 @@ FIGURES: dict[str, PaperFigure] = {
     "separation": PaperFigure(
         "Soft nearest neighbour loss by layer (Frosst et al. 2019)",
         "Classes are entangled in all layers of a ResNet but the last.",
-        "where",
+        "classes",
         ("separation",),
         ("separation*",),
     ),

@@ -86,7 +86,7 @@ def make_paper(names: Sequence[str], out: Path, paper: Paper, progress: Progress
 
     Raises:
         SeelikeError: unknown figure or scale, missing models (with the commands that train them), missing or
-            unsuitable images, and whatever `seelike.compare` finds wrong.
+            unsuitable images, and, for figures that are named, whatever `seelike.compare` finds wrong.
     """
     scale, progress = choose_scale(paper.scale), progress or Silent()
     chosen = choose_figures(names)
@@ -95,12 +95,22 @@ def make_paper(names: Sequence[str], out: Path, paper: Paper, progress: Progress
     if names or not makeable:
         _check_players(chosen, scale, players)
     spec = _images(makeable, scale, paper)
-    shown = []
+    left_out = {name: _why(players[FIGURES[name].run], scale) for name in chosen if name not in makeable}
+    shown, failed = [], dict[str, str]()
     for name in makeable:
         figure = FIGURES[name]
-        tree = _results(figure.run, players[figure.run], spec, out, paper, scale, progress)
+        if figure.run in failed:
+            left_out[name] = failed[figure.run]
+            continue
+        try:
+            tree = _results(figure.run, players[figure.run], spec, out, paper, scale, progress)
+        except SeelikeError as error:
+            if names:  # what was asked for by name must not be missing silently
+                raise
+            left_out[name] = failed[figure.run] = str(error)
+            progress.tell(f"{name} is left out: {error}")
+            continue
         shown.append(_show(name, figure, tree, players[figure.run], out))
-    left_out = {name: _why(players[FIGURES[name].run], scale) for name in chosen if name not in makeable}
     return write_page(out, scale, spec, shown, left_out)
 
 

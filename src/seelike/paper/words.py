@@ -20,6 +20,7 @@ class PaperRun:
     Attributes:
         models: roles of a scale's cast (``vit``, ``resnet``), in order; a role may stand for several models.
         studies: their names; settings: ``STUDY.PARAMETER=VALUE``.
+        optional: further roles, for scales that have them.
         images: most images, None for those of the scale, 0 for studies of weights alone.
         minibatch: n of the estimators.
     """
@@ -27,6 +28,7 @@ class PaperRun:
     models: tuple[str, ...]
     studies: tuple[str, ...]
     settings: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     images: int | None = None
     minibatch: int = 64
 

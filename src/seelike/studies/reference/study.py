@@ -15,6 +15,7 @@ from seelike.studies.base import Design, Study
 from seelike.studies.reference.fold import ReferenceFold
 from seelike.studies.similarity.fold import SimilarityFold
 from seelike.studies.similarity.pooling import Pool, check_pool
+from seelike.studies.words import words_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class ReferenceSimilarity(Study):
             object.__setattr__(self, "layers", tuple(self.layers))
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> ReferenceFold:
-        chosen = {model: anatomy.select(self.layers) for model, anatomy in anatomies.items()}
+        words = words_of(self.layers, anatomies)
+        chosen = {model: anatomy.select(words[model]) for model, anatomy in anatomies.items()}
         reference = _check(chosen)
         notes: list[str] = []
         pairs = [(model, model) for model in chosen] + [(reference, model) for model in chosen if model != reference]

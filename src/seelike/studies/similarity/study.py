@@ -14,6 +14,7 @@ from seelike.errors import SeelikeError
 from seelike.studies.base import Design, Study
 from seelike.studies.similarity.fold import SimilarityFold
 from seelike.studies.similarity.pooling import Pool, can_pool, check_pool
+from seelike.studies.words import words_of
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,9 @@ class Similarity(Study):
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> SimilarityFold:
         notes: list[str] = []
-        words = self._words(anatomies)
+        words = words_of(self.layers, anatomies)
         chosen = {model: self._choose(model, anatomy, words[model], notes) for model, anatomy in anatomies.items()}
         return SimilarityFold(chosen, self.pool, design, notes)
-
-    def _words(self, anatomies: Mapping[str, Anatomy]) -> dict[str, list[str]]:
-        """Which of the words in `layers` each model knows: a glob is meant for the models that have such layers.
-
-        Raises `SeelikeError` for a word that no model knows, and for a model that knows none.
-        """
-        known: dict[str, list[str]] = {model: [] for model in anatomies}
-        failed: dict[str, SeelikeError] = {}
-        for word in [self.layers] if isinstance(self.layers, str) else self.layers:
-            failures = {}
-            for model, anatomy in anatomies.items():
-                try:
-                    anatomy.select(word)
-                    known[model].append(word)
-                except SeelikeError as error:
-                    failures[model] = error
-            if len(failures) == len(anatomies):
-                raise next(iter(failures.values()))
-            failed |= failures
-        for model, words in known.items():
-            if not words:
-                raise failed.get(model) or SeelikeError(f"{model}: no layers were asked for")
-        return known
 
     def _choose(self, model: str, anatomy: Anatomy, words: Sequence[str], notes: list[str]) -> tuple[LayerSite, ...]:
         sites = anatomy.select(words)
