@@ -32,13 +32,14 @@ class Players:
     Attributes:
         specs: of all that are there; roles: role -> labels of its models.
         absent: roles that the scale does not have.
-        missing: models that are not trained.
+        missing: models that are not trained; skipped: those of optional roles, which the run does without.
     """
 
     specs: tuple[str, ...]
     roles: dict[str, tuple[str, ...]]
     absent: tuple[str, ...]
     missing: tuple[Missing, ...]
+    skipped: tuple[Missing, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -51,17 +52,19 @@ def find_players(run: PaperRun, scale: Scale, *, random: bool = False, trained: 
 
     `random` takes random weights instead of published ones.
     """
-    specs: list[str] = []
-    roles: dict[str, tuple[str, ...]] = {}
-    missing: list[Missing] = []
-    for role in (*run.models, *(role for role in run.optional if role in scale.cast)):
-        names = scale.cast.get(role, ())
-        found = [_spec(name, random, trained) for name in names]
-        specs += [spec for spec in found if isinstance(spec, str)]
-        missing += [spec for spec in found if isinstance(spec, Missing)]
-        roles[role] = tuple(_label(name, random) for name in names)
-    absent = tuple(role for role in run.models if not scale.cast.get(role))
-    return Players(tuple(specs), roles, absent, tuple(missing))
+    found = {
+        role: [_spec(name, random, trained) for name in scale.cast.get(role, ())]
+        for role in (*run.models, *run.optional)
+    }
+    lacking = {role: [each for each in specs if isinstance(each, Missing)] for role, specs in found.items()}
+    taken = [*run.models, *(role for role in run.optional if found[role] and not lacking[role])]
+    return Players(
+        specs=tuple(each for role in taken for each in found[role] if isinstance(each, str)),
+        roles={role: tuple(_label(name, random) for name in scale.cast.get(role, ())) for role in taken},
+        absent=tuple(role for role in run.models if not found[role]),
+        missing=tuple(each for role in run.models for each in lacking[role]),
+        skipped=tuple(each for role in run.optional for each in lacking[role]),
+    )
 
 
 def _spec(name: str, random: bool, trained: Path) -> str | Missing:

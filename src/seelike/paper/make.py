@@ -50,7 +50,7 @@ class Paper:
 
 
 def choose_figures(names: Sequence[str]) -> list[str]:
-    """Entries for names of figures (``fig2``, ``figC3``; case and ``Figure`` aside); all of them for none.
+    """Entries for names of figures (``fig2``, ``figC3``; case and ``Figure`` aside), in the paper's order; all for none.
 
     Raises:
         SeelikeError: an unknown figure; all are listed.
@@ -67,7 +67,7 @@ def choose_figures(names: Sequence[str]) -> list[str]:
                 f"shown with others: {', '.join(f'{other} ({entry})' for other, entry in ALSO.items())}"
             )
         chosen.append(known[plain])
-    return list(dict.fromkeys(chosen)) or list(FIGURES)
+    return [entry for entry in FIGURES if entry in chosen or not names]
 
 
 def choose_scale(name: str) -> Scale:
@@ -118,7 +118,8 @@ def missing_recipes(names: Sequence[str], paper: Paper) -> list[Missing]:
     """Models that must be trained before these figures (or all of the scale) can be made, each once."""
     scale = choose_scale(paper.scale)
     runs = dict.fromkeys(FIGURES[name].run for name in choose_figures(names))
-    lacking = [each for run in runs for each in find_players(RUNS[run], scale, trained=paper.trained).missing]
+    players = [find_players(RUNS[run], scale, trained=paper.trained) for run in runs]
+    lacking = [each for found in players for each in (*found.missing, *found.skipped)]
     return list({each.recipe: each for each in lacking}.values())
 
 
@@ -210,4 +211,4 @@ def _show(name: str, figure: PaperFigure, tree: xr.DataTree, players: Players, o
     findings = [each for each in wanted if each.statistic in figure.statistics or not figure.statistics]
     findings += [each for claim in figure.claims for each in claim(tree, players.roles)]
     record = json.loads(tree.attrs["run"])
-    return Shown(name, figure, files, findings, record, f"runs/{figure.run}")
+    return Shown(name, figure, files, findings, record, f"runs/{figure.run}", players.skipped)

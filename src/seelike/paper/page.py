@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seelike.errors import SeelikeError
+from seelike.paper.cast import Missing
 from seelike.paper.words import PaperFigure, Scale
 from seelike.report.page import inline, number
 from seelike.studies import Finding
@@ -19,7 +20,10 @@ PAGE, FINDINGS, TABLE = "paper.html", "findings.json", "claims.md"
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure that was made: its pictures, findings, the record of its run and the run's folder below the page."""
+    """A figure that was made: its pictures, findings, the record of its run and the run's folder below the page.
+
+    `skipped` are models that would be in it if they were trained.
+    """
 
     name: str
     figure: PaperFigure
@@ -27,6 +31,7 @@ class Shown:
     findings: Sequence[Finding]
     record: Mapping[str, Any]
     run: str
+    skipped: Sequence[Missing] = ()
 
     @property
     def claims(self) -> list[Finding]:

@@ -20,7 +20,7 @@ class PaperRun:
     Attributes:
         models: roles of a scale's cast (``vit``, ``resnet``), in order; a role may stand for several models.
         studies: their names; settings: ``STUDY.PARAMETER=VALUE``.
-        optional: further roles, for scales that have them.
+        optional: further roles, for scales that have them, and left out while their models are not trained.
         images: most images, None for those of the scale, 0 for studies of weights alone.
         minibatch: n of the estimators.
     """
