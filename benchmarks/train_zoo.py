@@ -70,7 +70,14 @@ def accuracy_table(zoo: dict[str, Member]) -> str:
     """Test accuracy by architecture (rows) and what it was trained on (columns), as Markdown."""
     rows = {"ViT, CLS": "vit-cls", "ViT, GAP": "vit-gap", "ResNet": "resnet", "MLP-Mixer": "mixer"}
     rows |= {f"ViT without the skips of block {cut}": f"vit-cls-cut{cut}" for cut in (1, 6, 10)}
-    columns = {"scenes, 50,000": "", "scenes, 5,000": "-10", "CIFAR-10, 48,000": "-cifar10"}
+    rows |= {"ViT of 6 blocks": "vit-tiny", "DeepViT": "deepvit", "PVT": "pvt", "ViT, then CNN": "hybrid"}
+    rows |= {
+        "ViT, GAP, PEG (CPVT)": "cpvt-gap",
+        "ViT, GAP, no positions": "vit-nopos",
+        "ViT, GAP, sin-cos": "vit-sincos",
+    }
+    columns = {"scenes, 50,000": "", "seed 1": "-seed1", "15,000": "-30", "5,000": "-10", "1,500": "-3"}
+    columns |= {"CIFAR-10, 48,000": "-cifar10"}
     lines = [f"| % right | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for title, name in rows.items():
         found = [zoo.get(name + suffix) for suffix in columns.values()]

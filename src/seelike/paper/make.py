@@ -50,7 +50,7 @@ class Paper:
 
 
 def choose_figures(names: Sequence[str]) -> list[str]:
-    """Entries for names of figures (``fig2``, ``figC3``; case and ``Figure`` aside), in the paper's order; all for none.
+    """Entries for names of figures (``fig2``, ``figC3``, ``Figure 2``), in the paper's order; all of them for none.
 
     Raises:
         SeelikeError: an unknown figure; all are listed.
