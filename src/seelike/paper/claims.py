@@ -37,18 +37,6 @@ def top_third_matches_nothing(tree: xr.DataTree, roles: Roles) -> list[Finding]:
     return [_difference("similarity", (vit, resnet), what, rest, top, f"the top third of {vit} matches less", paper)]
 
 
-def more_data_more_local(tree: xr.DataTree, roles: Roles) -> list[Finding]:
-    """F4: with less data, the most local head of the first two blocks looks further."""
-    full = roles["vit"][0]
-    paper = "Figures 3, 4: local heads in the first blocks need much data"
-    found = []
-    for model in roles.get("little-data", ()):
-        less, more = (_most_local(tree[f"attention/{label}"].to_dataset()) for label in (model, full))
-        what = f"Distance of the most local head of the first two blocks over uniform attention, {model} minus {full}"
-        found.append(_difference("attention", (model, full), what, less, more, f"{full} has more local heads", paper))
-    return found
-
-
 def more_data_more_alike(tree: xr.DataTree, roles: Roles) -> list[Finding]:
     """F12: the mean CKA with the model trained on all data grows with the data."""
     (full, *_), (_, *fractions) = roles.values()
@@ -156,14 +144,6 @@ def _best_match_errors(dataset: xr.Dataset, prefix: str) -> np.ndarray:
     best = np.nan_to_num(cka, nan=-np.inf).argmax(1)
     found: np.ndarray = np.take_along_axis(error, best[:, None], 1)[:, 0]
     return found
-
-
-def _most_local(dataset: xr.Dataset) -> Value:
-    """Relative distance of the most local head of the first two blocks."""
-    uniform = dataset["uniform"].values[:2, None]
-    distance, error = (dataset[name].values[:2] / uniform for name in ("distance", "distance_error"))
-    place = np.unravel_index(np.nanargmin(distance), distance.shape)
-    return float(distance[place]), float(error[place])
 
 
 def _middle_accuracy(dataset: xr.Dataset) -> Value:

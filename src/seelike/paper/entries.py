@@ -65,7 +65,6 @@ FIGURES: dict[str, PaperFigure] = {
         "attention",
         ("attention",),
         ("attention*",),
-        (claims.more_data_more_local,),
     ),
     "fig5": PaperFigure(
         "Local and global heads of the first block against the ResNet's first units",
