@@ -220,8 +220,9 @@ def test_findings_and_figures_say_what_the_results_hold() -> None:
         over_training(tree)
 
 
-def test_snapshots_of_a_training_are_drawn_by_epoch() -> None:
-    models = [seelike.Model(known("net").module, (3, 32, 32), f"net@{epoch:04}.safetensors") for epoch in (10, 2)]
+@pytest.mark.parametrize("label", ["net@{}", "net@{:04}.safetensors"])
+def test_snapshots_of_a_training_are_drawn_by_epoch(label: str) -> None:
+    models = [seelike.Model(known("net").module, (3, 32, 32), label.format(epoch)) for epoch in (10, 2)]
     study = seelike.Separation()
     tree = seelike.compare(models, TensorImages(*labelled(48)), [study], minibatch=24)
     figure = study.figures(tree)["separation-training"]

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from seelike.errors import SeelikeError
 
-SNAPSHOT = re.compile(r"(?P<model>.+?)[-@_](?P<epoch>\d{4})(\.safetensors)?")
-"""Label of a model whose weights are ``epochs/0010.safetensors`` of a training's folder."""
+SNAPSHOT = re.compile(r"(?P<model>.+?)(?:@|[-_](?=\d{4}))(?P<epoch>\d+)(\.safetensors)?")
+"""Label of ``run:RUN@10``, or of a model whose weights are ``epochs/0010.safetensors`` of a training's folder."""
 
 
 def snapshots(datasets: Sequence[xr.Dataset]) -> dict[str, list[tuple[int, xr.Dataset]]]:
@@ -31,7 +31,7 @@ def snapshots(datasets: Sequence[xr.Dataset]) -> dict[str, list[tuple[int, xr.Da
 def over_training(results: xr.DataTree) -> Figure:
     """Loss at the best temperature against the epoch, one line per layer, coloured by depth.
 
-    The models of the run must be snapshots of a training (``...@RUN/epochs/0010.safetensors``), several of each.
+    The models of the run must be snapshots of a training (``run:RUN@10``), several of each.
 
     Raises:
         SeelikeError: there are none in these results.
@@ -40,8 +40,8 @@ def over_training(results: xr.DataTree) -> Figure:
     found = snapshots([node.to_dataset() for node in group.children.values()] if group is not None else [])
     if not found:
         raise SeelikeError(
-            "these results hold no two snapshots of one training; train with keep=1 and compare the files "
-            "RUN/epochs/*.safetensors (docs/results/separation.md shows how)"
+            "these results hold no two snapshots of one training; train with --set keep=1 and compare "
+            "run:RUN@1, run:RUN@2, ... (docs/results/separation.md shows how)"
         )
     figure = Figure(figsize=(1.2 + 5.2 * len(found), 4.4), layout="constrained")
     colours = colormaps["viridis"]
