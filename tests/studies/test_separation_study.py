@@ -220,7 +220,7 @@ def test_findings_and_figures_say_what_the_results_hold() -> None:
         over_training(tree)
 
 
-@pytest.mark.parametrize("label", ["net@{}", "net@{:04}.safetensors"])
+@pytest.mark.parametrize("label", ["net@{:04}", "net@{:04}.safetensors"])
 def test_snapshots_of_a_training_are_drawn_by_epoch(label: str) -> None:
     models = [seelike.Model(known("net").module, (3, 32, 32), label.format(epoch)) for epoch in (10, 2)]
     study = seelike.Separation()

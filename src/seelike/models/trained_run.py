@@ -54,7 +54,8 @@ def load(spec: ModelSpec) -> Model:
     return Model(
         module,
         (3, size, size),
-        spec.label.removesuffix(".safetensors"),
+        # All digits, so that labels of a training sort by epoch and are known as such (studies/separation).
+        f"{folder.name}@{path.stem}" if spec.weights else folder.name,
         preprocess=transform,
         preprocess_note=transform.note,
         spec=spec.text,

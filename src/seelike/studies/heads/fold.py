@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 import xarray as xr
@@ -26,12 +25,10 @@ from seelike.studies.attention.weights import reading as weights_reading
 from seelike.studies.base import Design, Finding, Fold, Minibatch, NonFinite, Reading, Tally
 from seelike.studies.heads.estimate import HeadEstimate, estimate_heads
 from seelike.studies.heads.findings import find
+from seelike.studies.heads.options import HeadOptions
 from seelike.studies.heads.outputs import HeadSite
 from seelike.studies.heads.results import heads_dataset
 from seelike.studies.similarity.fold import ROUNDING
-
-if TYPE_CHECKING:
-    from seelike.studies.heads.study import HeadSimilarity
 
 WEIGHT = "heads/weight"
 IMAGES = "heads/images"
@@ -51,7 +48,7 @@ class HeadFold(Fold):
     spreads, by which constants are known; ``weight`` sums n (n - 3), ``images`` n, (repeats, groups).
     """
 
-    study: HeadSimilarity
+    study: HeadOptions
     anatomies: Mapping[str, Anatomy]
     heads: Mapping[str, HeadSite]
     widths: Mapping[str, int]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,11 +10,9 @@ from torch import Tensor
 
 from seelike.anatomy import LayerSite
 from seelike.studies.heads.estimate import HeadEstimate
+from seelike.studies.heads.options import HeadOptions
 from seelike.studies.heads.outputs import HeadSite
 from seelike.studies.similarity.results import site_coordinates
-
-if TYPE_CHECKING:
-    from seelike.studies.heads.study import HeadSimilarity
 
 ESTIMATORS = {
     "heads": "minibatch CKA (unbiased HSIC) of the concatenated A_h V_h of a subset of heads, flattened over tokens",
@@ -30,7 +27,7 @@ def heads_dataset(
     site: HeadSite,
     layers: Sequence[LayerSite],
     uniform: float,
-    study: HeadSimilarity,
+    study: HeadOptions,
     images: Tensor,
 ) -> xr.Dataset:
     """Subsets of heads, from those that look near to those that look far.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -15,15 +15,16 @@ from seelike.errors import SeelikeError
 from seelike.studies.attention.study import placed_attentions
 from seelike.studies.base import Design, Study
 from seelike.studies.heads.fold import HeadFold
-from seelike.studies.heads.outputs import Of, head_site
-from seelike.studies.heads.subsets import Rule, subset_width
+from seelike.studies.heads.options import HeadOptions
+from seelike.studies.heads.outputs import head_site
+from seelike.studies.heads.subsets import subset_width
 
 UNITS = 5
 """The paper shows block1unit1 ... block2unit2 of a ResNet: its first five residual units."""
 
 
 @dataclass(frozen=True)
-class HeadSimilarity(Study):
+class HeadSimilarity(HeadOptions, Study):
     """CKA of subsets of heads, from near to far, with layers of another model (Figure 5 of the paper; paper.md 3, 7).
 
     The heads of one block are sorted by mean attention distance. What a subset puts out, the concatenated A_h V_h of
@@ -45,20 +46,6 @@ class HeadSimilarity(Study):
 
     name: ClassVar[str] = "heads"
     question: ClassVar[str] = "Are heads that look near more like another network than heads that look far?"
-
-    block: int = 0
-    subset: Rule = "sliding"
-    width: int | None = None
-    of: Of = "heads"
-    layers: str | Sequence[str] | None = None
-    renormalize: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value, words in (("subset", self.subset, get_args(Rule)), ("of", self.of, get_args(Of))):
-            if value not in words:
-                raise SeelikeError(f"heads.{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
-        if self.layers is not None and not isinstance(self.layers, str):
-            object.__setattr__(self, "layers", tuple(self.layers))
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> HeadFold:
         placed, notes = placed_attentions(anatomies, self.name)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from seelike.errors import SeelikeError
 
-SNAPSHOT = re.compile(r"(?P<model>.+?)(?:@|[-_](?=\d{4}))(?P<epoch>\d+)(\.safetensors)?")
+SNAPSHOT = re.compile(r"(?P<model>.+?)[-@_](?P<epoch>\d{4})(\.safetensors)?")
 """Label of ``run:RUN@10``, or of a model whose weights are ``epochs/0010.safetensors`` of a training's folder."""
 
 
