@@ -38,7 +38,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("spec", "seed", "label"), [("", 0, "mine"), ("@5", 1, "mine@0005"), ("@0010", 2, "mine@0010")])
+@pytest.mark.parametrize(
+    ("spec", "seed", "label"), [("", 0, "mine"), ("@5", 1, "mine@0005"), ("@0010", 2, "mine@0010")]
+)
 def test_the_weights_asked_for_are_loaded(run: Path, spec: str, seed: int, label: str) -> None:
     model = seelike.load_model(f"run:{run}{spec}")
     torch.manual_seed(seed)
