@@ -26,8 +26,8 @@ RUNS: dict[str, PaperRun] = {
     "sizes": PaperRun(("small-vit", "vit"), ("similarity",), optional=("huge-vit",)),
     "mixer": PaperRun(("mixer", "vit", "resnet"), ("similarity",), optional=("large-mixer",)),
     "deepvit": PaperRun(("vit", "deepvit"), ("attention-similarity",)),
-    "families": PaperRun(("vit", "pyramid", "hybrid"), ("similarity", "skip")),
-    "positions": PaperRun(("vit-gap", "no-position", "sincos", "peg"), ("position",)),
+    "families": PaperRun(("vit", "pyramid"), ("similarity", "skip"), optional=("hybrid",)),
+    "positions": PaperRun(("vit-gap", "peg"), ("position",), optional=("no-position", "sincos")),
     "maps": PaperRun(("vit",), ("maps",), images=256),
     "weights": PaperRun(("vit", "resnet", "mixer"), ("embeddings", "cost"), optional=("pyramid",), images=0),
 }
