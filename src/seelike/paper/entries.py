@@ -18,6 +18,7 @@ RUNS: dict[str, PaperRun] = {
     "probes": PaperRun(
         ("vit", "resnet"),
         ("probe",),
+        settings=("probe.tokens=false",),
         optional=(
             *("small-vit", "base-vit", "huge-vit", "large-resnet", "mixer", "little-data", "resnet-little-data"),
         ),
@@ -143,6 +144,10 @@ FIGURES: dict[str, PaperFigure] = {
         ("probe",),
         ("probe*",),
         (claims.more_data_better_middle,),
+        statistics=(
+            "largest rise of accuracy between neighbouring layers",
+            "rise of accuracy in the last third of the layers, difference",
+        ),
     ),
     "figG1": PaperFigure(
         "Before and after fine-tuning, by block (Figure G.1)",
