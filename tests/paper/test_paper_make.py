@@ -122,7 +122,6 @@ def test_random_weights_stand_in_for_published_ones() -> None:
     players = find_players(RUNS["sizes"], SCALES["imagenet"], random=True)
     names = ("vit_base_patch32_224", "vit_large_patch16_224", "vit_huge_patch14_224")
     assert players.specs == tuple(f"timm:{name}@random" for name in names)
-    assert players.roles["vit"] == ("vit_large_patch16_224@random",)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +144,10 @@ def test_scales_say_what_they_need(arguments: list[str], said: str) -> None:
 def test_the_list_names_every_entry() -> None:
     result = CliRunner().invoke(app, ["paper", "--list"], env={"COLUMNS": "300"})
     assert all(any(fnmatchcase(line, f"{name} *") for line in result.output.splitlines()) for name in FIGURES)
+
+
+def test_models_whose_names_are_no_paths_find_their_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCALES["lab"].cast, "mixer", ("timm:seelike_mixer_lab@random",))  # type: ignore[index]
+    make_paper(["figH"], tmp_path, SMALL)
+    claims = [each["claim"] for each in json.loads((tmp_path / "findings.json").read_text())]
+    assert "seelike_mixer_lab-random is more like vit-cls than like resnet" in claims

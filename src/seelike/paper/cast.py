@@ -30,7 +30,7 @@ class Players:
     """Specs of the models of a run, in order, and what is missing of them.
 
     Attributes:
-        specs: of all that are there; roles: role -> labels of its models.
+        specs: of all that are there, role after role; roles: role -> names of its models in the cast.
         absent: roles that the scale does not have.
         missing: models that are not trained; skipped: those of optional roles, which the run does without.
     """
@@ -60,7 +60,7 @@ def find_players(run: PaperRun, scale: Scale, *, random: bool = False, trained: 
     taken = [*run.models, *(role for role in run.optional if found[role] and not lacking[role])]
     return Players(
         specs=tuple(each for role in taken for each in found[role] if isinstance(each, str)),
-        roles={role: tuple(_label(name, random) for name in scale.cast.get(role, ())) for role in taken},
+        roles={role: scale.cast.get(role, ()) for role in taken},
         absent=tuple(role for role in run.models if not found[role]),
         missing=tuple(each for role in run.models for each in lacking[role]),
         skipped=tuple(each for role in run.optional for each in lacking[role]),
@@ -75,11 +75,6 @@ def _spec(name: str, random: bool, trained: Path) -> str | Missing:
     if (trained / name / "summary.json").exists():
         return f"run:{trained / name}"
     return Missing(name, _expects(name))
-
-
-def _label(name: str, random: bool) -> str:
-    short = name.partition(":")[2] or name
-    return f"{re.sub(r'[.][^.]*$', '', short)}@random" if random and ":" in name else short
 
 
 def _expects(recipe: str) -> str:

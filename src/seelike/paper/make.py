@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import xarray as xr
@@ -209,6 +210,8 @@ def _show(name: str, figure: PaperFigure, tree: xr.DataTree, players: Players, o
     told = [Finding(**(each | {"models": tuple(each["models"])})) for each in json.loads(tree.attrs["findings"])]
     wanted = [each for each in told if each.study in figure.studies]
     findings = [each for each in wanted if each.statistic in figure.statistics or not figure.statistics]
-    findings += [each for claim in figure.claims for each in claim(tree, players.roles)]
     record = json.loads(tree.attrs["run"])
+    labels = iter(record["models"])  # in the order of the specs, and fit for paths
+    roles = {role: tuple(islice(labels, len(names))) for role, names in players.roles.items()}
+    findings += [each for claim in figure.claims for each in claim(tree, roles)]
     return Shown(name, figure, files, findings, record, f"runs/{figure.run}", players.skipped)
