@@ -25,7 +25,7 @@ fast: .venv/.installed
 	$(BIN)/pytest -q -x
 
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8
 
 test-slow: .venv/.installed
 	$(BIN)/pytest -m slow
