@@ -62,7 +62,9 @@ def tell(name: str, member: Member) -> None:
     recipe = SHIPPED / f"{name}.yaml"
     lines = [line for line in recipe.read_text().splitlines() if not line.startswith("#")]
     minutes = max(1, round(member.training_seconds / 60))
-    expects = f"# {100 * member.test_accuracy:.1f} % of the test images right, {minutes} minutes on one CPU thread"
+    expects = (
+        f"# {100 * member.test_accuracy:.1f} % of the test images right, at most {minutes} minutes on one CPU thread"
+    )
     recipe.write_text("\n".join([expects, *lines]) + "\n")
 
 

@@ -77,3 +77,9 @@ def test_models_that_cannot_be_compared(models: list[Model], others: list[str], 
         seelike.compare(
             [models[0], *(known[name] for name in others)], pictures(8), [seelike.ReferenceSimilarity()], minibatch=8
         )
+
+
+def test_a_pooling_that_fits_no_layer_is_said() -> None:
+    nets = [as_model(small_net(), name) for name in ("net", "other")]
+    with pytest.raises(SeelikeError, match=r"net: reference.pool cls fits none of the 2 layers .* has no prefix token"):
+        seelike.compare(nets, pictures(8), [seelike.ReferenceSimilarity(pool="cls")], minibatch=8)

@@ -163,7 +163,7 @@ def test_bad_images_are_named() -> None:
         separation("net", x, [5] * 40)
     with pytest.raises(SeelikeError, match=r"no minibatch of 8 holds two of one class \(40 classes\)"):
         separation("net", x, list(range(40)), 8)
-    with pytest.raises(SeelikeError, match=r"separation.pool=cls fits none of the 3 layers chosen \(units.0"):
+    with pytest.raises(SeelikeError, match=r"separation.pool cls fits none of the 3 layers chosen \(units.0"):
         separation("net", x, labels, pool="cls")
     with pytest.raises(SeelikeError, match=r"separation\.temperature must be positive"):
         seelike.Separation(temperature=0)

@@ -214,6 +214,21 @@ class Fold(ABC):
         """What the fold keeps in memory beside the tally, for the memory plan."""
 
 
+class WeightsFold(Fold):
+    """The fold of a study with `needs_images = False`: nothing is folded, all there is to know is in the model."""
+
+    def empty(self) -> Tally:
+        """No sums."""
+        return {}
+
+    def finish(self, minibatch: Minibatch, tally: Tally) -> None:
+        """Nothing: no images are shown to it, and those shown to others do not concern it."""
+
+    def held_bytes(self) -> int:
+        """Nothing is held."""
+        return 0
+
+
 class Study(ABC):
     """One question, as a frozen dataclass of its parameters.
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from seelike.anatomy import Anatomy
 from seelike.anatomy.multiply_adds import count_multiply_adds
 from seelike.anatomy.torch_counter import disagreement, torch_multiply_adds
-from seelike.studies.base import Design, Finding, Fold, Minibatch, Study, Tally
+from seelike.studies.base import Design, Finding, Study, Tally, WeightsFold
 from seelike.studies.cost.account import Account
 from seelike.studies.cost.findings import find
 from seelike.studies.cost.formula import attention_terms, formula_note
@@ -55,20 +55,11 @@ class Cost(Study):
 
 
 @dataclass
-class CostFold(Fold):
+class CostFold(WeightsFold):
     """Nothing is folded: all there is to know is in the graphs."""
 
     accounts: Mapping[str, Account]
     notes: list[str] = field(default_factory=list)
-
-    def empty(self) -> Tally:
-        return {}
-
-    def finish(self, minibatch: Minibatch, tally: Tally) -> None:
-        del minibatch, tally
-
-    def held_bytes(self) -> int:
-        return 0
 
     def results(self, tally: Tally) -> dict[str, xr.Dataset]:
         del tally

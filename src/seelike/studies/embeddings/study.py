@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from seelike.anatomy import Anatomy
 from seelike.errors import SeelikeError
-from seelike.studies.base import Design, Finding, Fold, Minibatch, Study, Tally
+from seelike.studies.base import Design, Finding, Study, Tally, WeightsFold
 from seelike.studies.embeddings.findings import find
 from seelike.studies.embeddings.look import Look, look_at
 from seelike.studies.embeddings.results import embeddings_dataset
@@ -62,20 +62,11 @@ class Embeddings(Study):
 
 
 @dataclass
-class EmbeddingsFold(Fold):
+class EmbeddingsFold(WeightsFold):
     """Nothing is folded: all there is to know is in the weights."""
 
     looks: Mapping[str, Look]
     notes: list[str] = field(default_factory=list)
-
-    def empty(self) -> Tally:
-        return {}
-
-    def finish(self, minibatch: Minibatch, tally: Tally) -> None:
-        del minibatch, tally
-
-    def held_bytes(self) -> int:
-        return 0
 
     def results(self, tally: Tally) -> dict[str, xr.Dataset]:
         del tally

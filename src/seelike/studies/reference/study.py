@@ -14,7 +14,7 @@ from seelike.errors import SeelikeError
 from seelike.studies.base import Design, Study
 from seelike.studies.reference.fold import ReferenceFold
 from seelike.studies.similarity.fold import SimilarityFold
-from seelike.studies.similarity.pooling import Pool, check_pool
+from seelike.studies.similarity.pooling import Pool, check_pool, choose_poolable
 from seelike.studies.words import words_of
 
 
@@ -45,9 +45,12 @@ class ReferenceSimilarity(Study):
 
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> ReferenceFold:
         words = words_of(self.layers, anatomies)
-        chosen = {model: anatomy.select(words[model]) for model, anatomy in anatomies.items()}
-        reference = _check(chosen)
         notes: list[str] = []
+        chosen = {
+            model: choose_poolable(model, anatomy.select(words[model]), self.pool, "reference.pool", notes)
+            for model, anatomy in anatomies.items()
+        }
+        reference = _check(chosen)
         pairs = [(model, model) for model in chosen] + [(reference, model) for model in chosen if model != reference]
         maps = SimilarityFold(chosen, self.pool, design, notes, prefix="reference", wanted=pairs)
         return ReferenceFold(maps, reference, notes)

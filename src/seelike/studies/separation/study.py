@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from seelike.anatomy import Anatomy, LayerSite
+from seelike.anatomy import Anatomy
 from seelike.errors import SeelikeError
 from seelike.measures.separation import Distance
 from seelike.studies.base import Design, Samples, Study
 from seelike.studies.separation.fold import SeparationFold
-from seelike.studies.similarity.pooling import Pool, can_pool, check_pool
+from seelike.studies.similarity.pooling import Pool, check_pool, choose_poolable
 from seelike.studies.words import words_of
 
 
@@ -62,21 +62,11 @@ class Separation(Study):
         check_classes(design.samples, labels, design.minibatch)
         notes: list[str] = []
         words = words_of(self.layers, anatomies)
-        chosen = {model: self._choose(model, anatomy, words[model], notes) for model, anatomy in anatomies.items()}
+        chosen = {
+            model: choose_poolable(model, anatomy.select(words[model]), self.pool, "separation.pool", notes)
+            for model, anatomy in anatomies.items()
+        }
         return SeparationFold(chosen, labels, self.pool, self.temperature, self.distance, self.scaled, design, notes)
-
-    def _choose(self, model: str, anatomy: Anatomy, words: Sequence[str], notes: list[str]) -> tuple[LayerSite, ...]:
-        sites = anatomy.select(words)
-        able = tuple(site for site in sites if can_pool(site.layout, self.pool))
-        if not able:
-            raise SeelikeError(
-                f"{model}: separation.pool={self.pool} fits none of the {len(sites)} layers chosen ({sites[0].name}, "
-                f"shape {sites[0].shape}); use flatten or mean, or choose other layers"
-            )
-        if len(able) < len(sites):
-            names = ", ".join(site.name for site in sites if site not in able)
-            notes.append(f"{model}: left out under separation.pool={self.pool}, which does not fit them: {names}")
-        return able
 
     def figures(self, results: xr.DataTree) -> dict[str, Figure]:
         from seelike.studies.separation.figure import draw

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from seelike.anatomy import Layout
+from seelike.anatomy import LayerSite, Layout
 from seelike.errors import SeelikeError
 
 Pool = Literal["flatten", "cls", "mean", "spatial"]
@@ -46,3 +47,27 @@ def pool_features(x: Tensor, layout: Layout, pool: Pool) -> Tensor:
     if pool == "spatial":
         return x
     return x.mean((1, 2)) if layout.channels_last else x.mean((2, 3))
+
+
+def choose_poolable(
+    model: str, sites: Sequence[LayerSite], pool: Pool, option: str, notes: list[str]
+) -> tuple[LayerSite, ...]:
+    """Those of a model's layers that can be pooled so; the others are named in `notes`.
+
+    Args:
+        option: how the user says `pool`, for messages.
+
+    Raises:
+        SeelikeError: it fits none of them.
+    """
+    able = tuple(site for site in sites if can_pool(site.layout, pool))
+    if not able:
+        reason = "has no prefix token" if pool == "cls" else "has no positions"
+        raise SeelikeError(
+            f"{model}: {option} {pool} fits none of the {len(sites)} layers chosen ({sites[0].name}, shape "
+            f"{sites[0].shape}, {reason}); use {option} flatten or mean, or choose other layers"
+        )
+    if len(able) < len(sites):
+        names = ", ".join(site.name for site in sites if site not in able)
+        notes.append(f"{model}: left out under {option} {pool}, which does not fit them: {names}")
+    return able

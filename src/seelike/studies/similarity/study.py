@@ -9,11 +9,10 @@ from typing import ClassVar
 import xarray as xr
 from matplotlib.figure import Figure
 
-from seelike.anatomy import Anatomy, LayerSite
-from seelike.errors import SeelikeError
+from seelike.anatomy import Anatomy
 from seelike.studies.base import Design, Study
 from seelike.studies.similarity.fold import SimilarityFold
-from seelike.studies.similarity.pooling import Pool, can_pool, check_pool
+from seelike.studies.similarity.pooling import Pool, check_pool, choose_poolable
 from seelike.studies.words import words_of
 
 
@@ -42,22 +41,11 @@ class Similarity(Study):
     def begin(self, anatomies: Mapping[str, Anatomy], design: Design) -> SimilarityFold:
         notes: list[str] = []
         words = words_of(self.layers, anatomies)
-        chosen = {model: self._choose(model, anatomy, words[model], notes) for model, anatomy in anatomies.items()}
+        chosen = {
+            model: choose_poolable(model, anatomy.select(words[model]), self.pool, "--pool", notes)
+            for model, anatomy in anatomies.items()
+        }
         return SimilarityFold(chosen, self.pool, design, notes)
-
-    def _choose(self, model: str, anatomy: Anatomy, words: Sequence[str], notes: list[str]) -> tuple[LayerSite, ...]:
-        sites = anatomy.select(words)
-        able = tuple(site for site in sites if can_pool(site.layout, self.pool))
-        if not able:
-            reason = "has no prefix token" if self.pool == "cls" else "has no positions"
-            raise SeelikeError(
-                f"{model}: --pool {self.pool} fits none of the {len(sites)} layers chosen ({sites[0].name}, shape "
-                f"{sites[0].shape}, {reason}); use --pool flatten or mean, or choose other --layers"
-            )
-        if len(able) < len(sites):
-            names = ", ".join(site.name for site in sites if site not in able)
-            notes.append(f"{model}: left out under --pool {self.pool}, which does not fit them: {names}")
-        return able
 
     def figures(self, results: xr.DataTree) -> dict[str, Figure]:
         from seelike.studies.similarity.figure import draw
