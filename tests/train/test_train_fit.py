@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from seelike.errors import SeelikeError
+from seelike.interrupts import Interrupted
 from seelike.train import evaluate, train
 from seelike.train import fit as fitting_module
 from seelike.train.finish import as_model
 from seelike.train.prepare import build_model
+from seelike.train.progress import Silent
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -59,6 +63,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, toy_data, tmp_path: Pa
     assert told[0] == told[1]
     assert [int(step) for step, _, _ in told[0]] == list(range(1, 13))
     assert not (tmp_path / "cut" / "checkpoint.pt").exists()
+
+
+class PressesCtrlC(Silent):
+    """Interrupts its process in the middle of training."""
+
+    def step(self, done: int) -> None:
+        if done == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_stops_after_a_step_and_loses_none(toy, toy_data, tmp_path: Path, recorder) -> None:
+    recipe, options = toy(), {"data": toy_data, "device": "cpu"}
+    train(recipe, tmp_path / "whole", **options)
+    with pytest.raises(Interrupted, match="stopped after step 8 of 12"):
+        train(recipe, tmp_path / "cut", progress=PressesCtrlC(), **options)
+    watcher = recorder()
+    summary = train(recipe, tmp_path / "cut", resume=True, progress=watcher, **options)
+    assert watcher.said == ["going on after step 8"]
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert summary["cpu_seconds"] > 0
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(toy, toy_data, tmp_path: Path, recorder, monkeypatch) -> None:

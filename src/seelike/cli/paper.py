@@ -14,9 +14,9 @@ from seelike import train as training
 from seelike.cli.options import DeviceOption
 from seelike.cli.terminal import PassBar, TrainingBar, err, out, show_bar
 from seelike.cli.verdicts import VERDICT_COLOURS
+from seelike.interrupts import Interrupted
 from seelike.paper import ALSO, FIGURES, SCALES, Paper, make_paper, missing_recipes
 from seelike.paper.cast import TRAINED
-from seelike.passes import Interrupted
 
 
 def paper(
@@ -53,9 +53,9 @@ def paper(
         _list()
         return
     chosen = Paper(scale, images, limit, random, device, batch)
-    if train:
-        _train(figures or [], chosen, data)
     try:
+        if train:
+            _train(figures or [], chosen, data)
         with show_bar(PassBar) as progress:
             page = make_paper(figures or [], folder or Path(f"runs/paper-{scale}"), chosen, progress)
     except Interrupted as stopped:  # here, because typer swallows every KeyboardInterrupt on its way up

@@ -12,8 +12,9 @@ from rich.table import Table
 import seelike
 from seelike import train as training
 from seelike.cli.options import DeviceOption
-from seelike.cli.terminal import TrainingBar, out, show_bar
+from seelike.cli.terminal import TrainingBar, err, out, show_bar
 from seelike.comparison import choose_device
+from seelike.interrupts import Interrupted
 
 
 def train(
@@ -57,12 +58,16 @@ def train(
         out.print(table)
         return
     folder = out_dir or Path("runs/train") / Path(recipe).stem
-    with show_bar(TrainingBar) as progress:
-        chosen = training.load_recipe(recipe, changes)
-        name = " ".join([Path(recipe).stem, *changes])
-        summary = training.train(
-            chosen, folder, name=name, data=data, device=device, devices=devices, resume=resume, progress=progress
-        )
+    chosen = training.load_recipe(recipe, changes)
+    name = " ".join([Path(recipe).stem, *changes])
+    try:
+        with show_bar(TrainingBar) as progress:
+            summary = training.train(
+                chosen, folder, name=name, data=data, device=device, devices=devices, resume=resume, progress=progress
+            )
+    except Interrupted as stopped:  # here, because typer swallows every KeyboardInterrupt on its way up
+        err.print(f"{escape(str(stopped))}; go on with the same command and --resume", soft_wrap=True)
+        raise typer.Exit(130) from None
     if summary.get("test_accuracy") is not None:  # only the first of several processes measures
         accuracy = training.Accuracy(summary["test_accuracy"], summary["test_images"])
         out.print(f"test accuracy {accuracy}, {summary['training_seconds']:.0f} s of training")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from seelike.errors import SeelikeError
 from seelike.images import Batch, Images, load_batches
+from seelike.interrupts import Interrupted, asked_to_stop
 from seelike.models import Model
 from seelike.passes.forward import Forward
 from seelike.passes.memory import MemoryPlan, make_memory_plan
@@ -50,10 +50,6 @@ class Silent:
         """Nothing."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the pass; what was done is saved if the run has a folder."""
-
-
 @dataclass
 class Pass:
     """Everything that one sweep needs.
@@ -84,7 +80,7 @@ class Pass:
             Interrupted: Ctrl-C; the state is saved first.
         """
         state, memory = self._prepare()
-        with _asked_to_stop() as asked, _exact_products():
+        with asked_to_stop() as asked, _exact_products():
             self.progress.tell(str(memory))
             self._sweep(state, asked)
         self._check_any_left(state)
@@ -213,27 +209,6 @@ class Pass:
             raise SeelikeError(
                 f"none of the {self.plan.images} images of {self.images.name} could be used ({name}: {reason})"
             )
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag, so that no sum is left half added; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(*_: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

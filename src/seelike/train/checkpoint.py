@@ -11,7 +11,7 @@ import torch
 
 from seelike.errors import SeelikeError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(state: dict[str, Any], path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from seelike.errors import SeelikeError
+from seelike.interrupts import Interrupted, asked_to_stop
 from seelike.models.architectures.registry import MEAN, STD
 from seelike.models.zoo.transform import normalise
 from seelike.train import checkpoint
@@ -54,6 +57,9 @@ def fit(
     Every process takes its share of each batch; which images those are and how they are changed depends on the seed
     and the step alone. `keep` is called with (epoch, module) after every `recipe.keep` epochs.
 
+    Ctrl-C stops after the step under way, with a checkpoint of it, and raises `Interrupted`. Several processes must
+    not stop at different steps, or they would wait for each other: there Ctrl-C is left to whoever started them.
+
     Raises `SeelikeError` when the loss is not finite or a checkpoint cannot be written.
     """
     how = recipe.optimisation
@@ -62,24 +68,30 @@ def fit(
     watch = Watch(fitting, saving)
     progress.start(how.steps, fitting.step)
     fitting.module.train()
-    while fitting.step < how.steps:
-        one_step(fitting, recipe, training, order)
-        progress.step(fitting.step)
-        last = fitting.step == how.steps
-        if fitting.step % every == 0 or last:
-            speed = watch.lap() * how.batch
-            validated = (
-                accuracy(fitting, validation) if fitting.step % (every * LINES_PER_VALIDATION) == 0 or last else None
-            )
-            row = line(fitting, order, recipe, speed, validated)
-            if log is not None:
-                log.write(row)
-            progress.row(row)
-            watch.start_lap()
-        if order.ends_epochs(fitting.step, recipe.keep) and fitting.fabric.is_global_zero:
-            keep(int(order.epoch(fitting.step)), fitting.best)
-        watch.save_if_due()
-    fitting.seconds = watch.seconds()
+    with asked_to_stop() if fitting.fabric.world_size == 1 else nullcontext(threading.Event()) as asked:
+        while fitting.step < how.steps:
+            one_step(fitting, recipe, training, order)
+            progress.step(fitting.step)
+            last = fitting.step == how.steps
+            if fitting.step % every == 0 or last:
+                speed = watch.lap() * how.batch
+                validated = (
+                    accuracy(fitting, validation)
+                    if fitting.step % (every * LINES_PER_VALIDATION) == 0 or last
+                    else None
+                )
+                row = line(fitting, order, recipe, speed, validated)
+                if log is not None:
+                    log.write(row)
+                progress.row(row)
+                watch.start_lap()
+            if order.ends_epochs(fitting.step, recipe.keep) and fitting.fabric.is_global_zero:
+                keep(int(order.epoch(fitting.step)), fitting.best)
+            if asked.is_set():
+                watch.save()
+                raise Interrupted(f"stopped after step {fitting.step} of {how.steps}")
+            watch.save_if_due()
+    watch.tell_seconds()
 
 
 def one_step(fitting: Fitting, recipe: Recipe, training: Pixels, order: Order) -> None:
@@ -141,13 +153,15 @@ class Watch:
 
     def __init__(self, fitting: Fitting, saving: Saving) -> None:
         self.fitting, self.saving = fitting, saving
-        self.before = fitting.seconds
+        self.before, self.cpu_before = fitting.seconds, fitting.cpu_seconds
         self.started = self.saved = time.monotonic()
+        self.cpu_started = time.process_time()
         self.start_lap()
 
-    def seconds(self) -> float:
-        """Seconds of training, those before an interruption included."""
-        return self.before + time.monotonic() - self.started
+    def tell_seconds(self) -> None:
+        """Write down the seconds by the clock and of the processor, those before an interruption included."""
+        self.fitting.seconds = self.before + time.monotonic() - self.started
+        self.fitting.cpu_seconds = self.cpu_before + time.process_time() - self.cpu_started
 
     def start_lap(self) -> None:
         """Measure the speed from here."""
@@ -162,6 +176,10 @@ class Watch:
         every, now = self.saving.steps, time.monotonic()
         due = self.fitting.step % every == 0 if every else now - self.saved > self.saving.seconds
         if due and self.fitting.fabric.is_global_zero:
-            self.fitting.seconds = self.seconds()
-            checkpoint.save(self.fitting.state() | {"recipe": self.saving.recipe}, self.saving.path)
-            self.saved = time.monotonic()
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.tell_seconds()
+        checkpoint.save(self.fitting.state() | {"recipe": self.saving.recipe}, self.saving.path)
+        self.saved = time.monotonic()

@@ -33,6 +33,7 @@ class Fitting:
         self.ema = ModelEmaV3(module, decay=how.ema, use_warmup=True) if how.ema else None
         self.step = 0
         self.seconds = 0.0  # of training, over all resumed parts
+        self.cpu_seconds = 0.0  # of the processor, all threads of this process: other work does not lengthen it
         self.loss = torch.zeros((), device=fabric.device)  # summed over `steps_since` steps
         self.steps_since = 0
 
@@ -46,6 +47,7 @@ class Fitting:
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "loss": self.loss,
             "steps_since": self.steps_since,
             "module": self.module.state_dict(),
@@ -56,7 +58,7 @@ class Fitting:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.cpu_seconds = state["step"], state["seconds"], state["cpu_seconds"]
         self.loss, self.steps_since = state["loss"].to(self.fabric.device), state["steps_since"]
         self.module.load_state_dict(state["module"])
         if self.ema is not None:

@@ -51,6 +51,7 @@ def install(run: str | Path, name: str, *, data: Iterable[str] = (), folder: Pat
         training_images=summary["training_images"],
         steps=recipe["optimisation"]["steps"],
         training_seconds=summary["training_seconds"],
+        cpu_seconds=summary.get("cpu_seconds"),
         threads=summary["threads"],
         device=summary["device"],
         parameters=model.parameters,

@@ -48,7 +48,7 @@ def train(
     calls the recipe.
 
     Raises `SeelikeError` for bad recipes, images that do not fit them, a folder that holds another run, a loss that
-    is not finite, and checkpoints that cannot be written or read.
+    is not finite, and checkpoints that cannot be written or read. Raises `Interrupted` on Ctrl-C, a checkpoint written.
     """
     name = name or ("python" if isinstance(recipe, Recipe) else Path(recipe).stem)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -77,6 +77,7 @@ def train(
         summary |= {
             "training_images": len(images.training),
             "training_seconds": round(fitting.seconds, 1),
+            "cpu_seconds": round(fitting.cpu_seconds, 1),
             "threads": torch.get_num_threads(),
             "device": str(fabric.device),
             "devices": fabric.world_size,

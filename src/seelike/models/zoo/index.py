@@ -27,7 +27,8 @@ class Member:
     * `test_accuracy` on `test_images` images of `data_set`, measured after the weights were rounded to half precision,
       each image through the model's own preprocessing (``seelike train --evaluate zoo:NAME``).
     * `recipe` (a shipped one), `recipe_sha256` of its text with all keys, `seed`, `fraction`, `training_images`,
-      `steps`, `training_seconds` on `threads` threads of `device`, `versions`: how it came about.
+      `steps`, `training_seconds` on `threads` threads of `device`, `cpu_seconds` of its processor (None where nobody
+      counted), `versions`: how it came about.
     * `sha256` of the file of weights.
     """
 
@@ -47,6 +48,7 @@ class Member:
     training_images: int
     steps: int
     training_seconds: float
+    cpu_seconds: float | None
     threads: int
     device: str
     parameters: int
