@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import seelike
-from seelike.cli import app, main
+from seelike.cli import main
+from seelike.cli.app import app
 
 SMALL = "timm:test_vit@random"
 NET = "timm:test_resnet@random"
@@ -195,3 +196,20 @@ def test_a_disk_that_fills_loses_nothing(tmp_path: Path) -> None:
     assert room.returncode == 0, room.stderr
     assert seelike.open_results(out)["similarity/test_vit-random/test_resnet-random"].attrs["images"] == 40
     assert not (out / "state").exists()
+
+
+def test_ctrl_c_says_that_it_stopped(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("def build():\n    raise KeyboardInterrupt\n")
+    monkeypatch.setattr(sys, "argv", ["seelike", "anatomy", f"py:{tmp_path / 'slow.py'}:build"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_ctrl_c_while_torch_is_imported_says_that_it_stopped() -> None:
+    code = "import builtins, sys\nreal = builtins.__import__\ndef stop(name, *a, **k):\n"
+    code += "    if name == 'seelike.cli.app': raise KeyboardInterrupt\n    return real(name, *a, **k)\n"
+    code += "builtins.__import__ = stop\nfrom seelike.cli import main\nmain()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")

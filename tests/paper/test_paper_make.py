@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from seelike.cli import app
+from seelike.cli.app import app
 from seelike.errors import SeelikeError
 from seelike.models import zoo
 from seelike.paper import ALSO, FIGURES, SCALES, Paper, choose_figures, make_paper, missing_recipes

@@ -26,13 +26,14 @@ for command in COMMANDS:
     app.command()(command)
 
 
-def main() -> None:
-    """Run the command line; bad input ends in one sentence and exit status 2, Ctrl-C in 130."""
+def run() -> None:
+    """Run the command that the arguments name; bad input ends in one sentence and exit status 2."""
     try:
         app()
     except SeelikeError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped")
-        sys.exit(130)
+    except SystemExit as ended:  # typer turns a KeyboardInterrupt into a silent exit
+        if ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt):
+            err.print("stopped")
+        raise
