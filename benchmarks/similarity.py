@@ -108,6 +108,8 @@ def main() -> None:
     for pair in arguments.pairs:
         for n in arguments.n:
             methods = dict.fromkeys(("plain", "products", "seelike"), sys.executable)
+            if "224" not in pair and n < 64:
+                methods["plain-64"] = sys.executable
             if arguments.peers:
                 methods["pytorch-cka"] = arguments.peers
                 if arguments.slow:

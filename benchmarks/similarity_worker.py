@@ -47,8 +47,13 @@ def plain(a: nn.Module, b: nn.Module, images: Tensor, n: int) -> Callable[[], An
     return run
 
 
+def plain_64(a: nn.Module, b: nn.Module, images: Tensor, n: int) -> Callable[[], Any]:
+    """The same in batches of at least 64 images, which seelike chooses for small models: n is not its forward batch."""
+    return plain(a, b, images, max(n, 64))
+
+
 def seelike_all(a: nn.Module, b: nn.Module, images: Tensor, n: int) -> Callable[[], Any]:
-    """seelike, every layer site of both models, all three maps, forward batch = minibatch."""
+    """seelike, every layer site of both models, all three maps, the forward batch as it chooses it."""
     import seelike
     from seelike.images import as_images
     from seelike.passes import Pass, PassOptions, make_plan
@@ -56,7 +61,7 @@ def seelike_all(a: nn.Module, b: nn.Module, images: Tensor, n: int) -> Callable[
     size = tuple(images.shape[1:])
     loaded = {"a": seelike.Model(a, size, "a"), "b": seelike.Model(b, size, "b")}  # type: ignore[arg-type]
     anatomies = {label: model.anatomy for label, model in loaded.items()}
-    options = PassOptions(minibatch=n, batch=n)
+    options = PassOptions(minibatch=n)
     plan = make_plan(len(images), options)
     print(json.dumps({"layers": [len(x.layers) for x in anatomies.values()]}), file=sys.stderr)
 
@@ -124,6 +129,7 @@ def torch_cka(a: nn.Module, b: nn.Module, images: Tensor, n: int) -> Callable[[]
 
 METHODS = {
     "plain": plain,
+    "plain-64": plain_64,
     "products": products,
     "seelike": seelike_all,
     "pytorch-cka": pytorch_cka,

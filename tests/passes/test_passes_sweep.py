@@ -187,9 +187,12 @@ def test_the_batch_follows_the_free_memory(models, monkeypatch) -> None:
     plan = make_plan(400, PassOptions(minibatch=8))
     fold = Similarity("all").begin({k: m.anatomy for k, m in named.items()}, plan.design)
     per_image = max(m.anatomy.live_bytes_per_image() for m in models)
-    for free, batch in ((10**12, 32), (per_image * 2 * 20, 16), (per_image * 2 * 5, 5), (1, 1)):
+    for free, batch in ((10**12, 64), (per_image * 2 * 20, 16), (per_image * 2 * 5, 5), (1, 1)):
         monkeypatch.setattr(memory, "available_bytes", lambda _, free=free: free)
         assert memory.make_memory_plan(named, [fold], plan, None, 0).batch == batch
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 10**12)
+    monkeypatch.setattr(memory, "SMALL", per_image - 1)  # as if the models were large
+    assert memory.make_memory_plan(named, [fold], plan, None, 0).batch == 32
 
 
 def test_repeats_draw_fresh_images_and_report_their_spread(models, images) -> None:

@@ -23,6 +23,8 @@ CHUNK_FEATURES = 1 << 17
 """Features at a time elsewhere."""
 STRIP = 128
 """Rows that are multiplied together with all rows from theirs on, so that little below the diagonal is computed."""
+NARROW_STRIP, WIDE = 64, 4096
+"""The same for so many features and more, where calls are cheap beside their work."""
 LEAST = 1 << 21
 """Multiply-adds from which oneDNN's product is faster than the BLAS's."""
 
@@ -71,15 +73,16 @@ def write_gram(features: Tensor, out: Tensor) -> None:
 
 
 def _write_products(part: Tensor, out: Tensor) -> None:
-    n = part.shape[0]
-    if n < 2 * STRIP:
+    n, p = part.shape
+    strip = NARROW_STRIP if p >= WIDE else STRIP
+    if n < 2 * strip:
         if out.dtype == part.dtype and not _through_onednn(part, n):
             torch.mm(part, part.T, out=out)
         else:
             out.copy_(_product(part, part))
         return
-    for start in range(0, n, STRIP):
-        out[start : start + STRIP, start:].copy_(_product(part[start : start + STRIP], part[start:]))
+    for start in range(0, n, strip):
+        out[start : start + strip, start:].copy_(_product(part[start : start + strip], part[start:]))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

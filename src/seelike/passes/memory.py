@@ -17,6 +17,8 @@ from seelike.studies import Fold
 
 CPU_BATCH = 32
 """Images in a forward batch on a CPU: beyond this the kernels gain nothing and memory is lost."""
+SMALL_BATCH, SMALL = 64, 256 << 10
+"""The same for models that keep no more bytes alive per image: two such batches fit the cache that cores share."""
 GPU_BATCH = 256
 SHARE = 0.5
 """Share of the free memory that activations may plan for; the rest is for kernels' own working space."""
@@ -73,7 +75,8 @@ def make_memory_plan(
     minibatch = plan.design.largest
     if batch is None:
         fits = max(1, int(SHARE * free / max(1, per_image)))
-        liked = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        on_cpu = SMALL_BATCH if per_image <= SMALL else CPU_BATCH
+        liked = on_cpu if device.type == "cpu" else GPU_BATCH
         batch = max(liked // minibatch, 1) * minibatch
         batch = min(batch, fits) if fits < minibatch else min(batch, fits // minibatch * minibatch)
     in_pieces = batch < minibatch
