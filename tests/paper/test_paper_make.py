@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typer.testing import CliRunner
 
 from seelike.cli.app import app
 from seelike.errors import SeelikeError
+from seelike.images import load_images
 from seelike.models import zoo
 from seelike.paper import ALSO, FIGURES, SCALES, Paper, choose_figures, make_paper, missing_recipes
 from seelike.paper.cast import find_players
 from seelike.paper.entries import RUNS
+from seelike.paper.make import limit_of
 from seelike.studies import STUDIES
 from seelike.train.recipes import list_recipes
 
@@ -151,3 +155,56 @@ def test_models_whose_names_are_no_paths_find_their_claims(tmp_path: Path, monke
     make_paper(["figH"], tmp_path, SMALL)
     claims = [each["claim"] for each in json.loads((tmp_path / "findings.json").read_text())]
     assert "seelike_mixer_lab-random is more like vit-cls than like resnet" in claims
+
+
+def test_probes_get_as_many_images_of_each_class_as_they_need() -> None:
+    imagenet, pair, probes = SCALES["imagenet"], RUNS["pair"], RUNS["probes"]
+    assert limit_of(pair, Paper("imagenet"), imagenet) == 10240
+    assert limit_of(probes, Paper("imagenet"), imagenet) == 50_000  # all of the validation images
+    assert limit_of(probes, Paper("imagenet", limit=300), imagenet) == 300
+    assert limit_of(probes, Paper("cifar"), SCALES["cifar"]) == 2000
+    assert limit_of(probes, Paper("lab"), SCALES["lab"]) is None
+    assert limit_of(RUNS["weights"], Paper("imagenet"), imagenet) == limit_of(pair, Paper("imagenet"), imagenet)
+
+
+@pytest.fixture
+def small_imagenet(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Put small architectures of timm in the place of the paper's, at scale imagenet with so many classes."""
+    cast = {"vit": "test_vit", "small-vit": "test_vit3", "huge-vit": "test_vit2", "mixer": "mixer_s32_224"}
+    cast |= {"resnet": "test_resnet", "large-resnet": "test_byobnet"}
+    roles = {role: (f"timm:{name}",) for role, name in cast.items()}
+
+    def put(classes: int) -> None:
+        monkeypatch.setitem(SCALES, "imagenet", replace(SCALES["imagenet"], cast=roles, classes=classes))  # type: ignore[index]
+
+    return put
+
+
+@pytest.mark.slow
+def test_every_study_of_the_imagenet_scale_runs_on_imagenet(
+    small_imagenet: Callable[[int], None], shared_data: Path, tmp_path: Path
+) -> None:
+    small_imagenet(1000)
+    figures = ["fig2", "fig3", "fig5", "fig6", "fig7", "fig9", "figH", "position", "maps", "embeddings", "cost"]
+    page = make_paper(
+        figures,
+        tmp_path,
+        Paper("imagenet", f"parquet:{shared_data}/imagenet-sample/validation.parquet", limit=20, random=True),
+    )
+    found = {each["figure"] for each in json.loads((tmp_path / "findings.json").read_text())}
+    assert found == {*figures} - {"maps"}  # which claims nothing without masks of the objects
+    assert all(FIGURES[name].title in page.read_text() for name in figures)
+    assert page.read_text().count("data:image/png;base64,") >= len(figures)
+
+
+@pytest.mark.slow
+def test_probes_of_the_imagenet_scale_run_on_a_folder_of_classes(small_imagenet, tmp_path: Path) -> None:
+    small_imagenet(10)
+    scenes = load_images("scenes:test?n=420,size=64")
+    for number, label in enumerate(scenes.labels):
+        place = tmp_path / "val" / f"n{label:08d}"
+        place.mkdir(parents=True, exist_ok=True)
+        scenes.read(number).save(place / f"{number}.png")
+    make_paper(["fig11", "separation"], tmp_path / "out", Paper("imagenet", f"folder:{tmp_path / 'val'}", random=True))
+    found = {each["figure"] for each in json.loads((tmp_path / "out" / "findings.json").read_text())}
+    assert found == {"fig11", "separation"}

@@ -11,7 +11,7 @@ RUNS: dict[str, PaperRun] = {
     "attention": PaperRun(("vit",), ("attention",), optional=("huge-vit", "small-vit", "little-data")),
     "cut": PaperRun(("vit", "cuts"), ("cut",)),
     "where": PaperRun(("vit", "resnet"), ("localization", "position"), optional=("vit-gap", "small-vit")),
-    "classes": PaperRun(("vit", "resnet"), ("probe", "separation"), optional=("vit-gap", "small-vit")),
+    "classes": PaperRun(("vit", "resnet"), ("probe", "separation"), optional=("vit-gap", "small-vit"), per_class=50),
     "fractions": PaperRun(("vit", "fractions"), ("reference",)),
     "small-fractions": PaperRun(("small-vit", "small-fractions"), ("reference",)),
     "resnet-fractions": PaperRun(("resnet", "resnet-fractions"), ("reference",)),
@@ -22,6 +22,7 @@ RUNS: dict[str, PaperRun] = {
         optional=(
             *("small-vit", "base-vit", "huge-vit", "large-resnet", "mixer", "little-data", "resnet-little-data"),
         ),
+        per_class=50,
     ),
     "fine-tuned": PaperRun(("vit", "fine-tuned"), ("reference",)),
     "sizes": PaperRun(("small-vit", "vit"), ("similarity",), optional=("huge-vit",)),

@@ -175,13 +175,12 @@ def _results(
     progress.tell(f"run {name}: {', '.join(players.specs)}; studies {', '.join(run.studies)}")
     folder.mkdir(parents=True, exist_ok=True)
     key_file.write_text(key, encoding="utf-8")
-    limits = [each for each in (run.images, paper.limit or scale.limit) if each]
     return compare(
         players.specs,
         spec if run.images != 0 else None,
         make_studies(run.studies, run.settings, STUDIES),
         folder,
-        limit=min(limits) if limits else None,
+        limit=limit_of(run, paper, scale),
         minibatch=run.minibatch,
         device=paper.device,
         batch=paper.batch,
@@ -191,10 +190,19 @@ def _results(
     )
 
 
+def limit_of(run: PaperRun, paper: Paper, scale: Scale) -> int | None:
+    """Most images of a run: what the user says, or the scale, raised to what the studies need; None for all."""
+    limit = paper.limit
+    if limit is None and scale.limit is not None:
+        limit = max(scale.limit, run.per_class * (scale.classes or 0))
+    limits = [each for each in (run.images, limit) if each]
+    return min(limits) if limits else None
+
+
 def _key(run: PaperRun, players: Players, spec: str | None, paper: Paper, scale: Scale) -> str:
     """What must be the same for results to be used again."""
     hashes = {name: member.sha256 for name, member in zoo.members().items() if f"zoo:{name}" in players.specs}
-    known = [repr(run), players.specs, hashes, spec, paper.limit or scale.limit, version("seelike")]
+    known = [repr(run), players.specs, hashes, spec, limit_of(run, paper, scale), version("seelike")]
     trained = [_file_hash(Path(each[4:]) / "summary.json") for each in players.specs if each.startswith("run:")]
     return json.dumps([*known, trained])
 

@@ -23,6 +23,8 @@ class PaperRun:
         optional: further roles, for scales that have them, and left out while their models are not trained.
         images: most images, None for those of the scale, 0 for studies of weights alone.
         minibatch: n of the estimators.
+        per_class: images of each class that the studies need on average, where that is more than the scale's limit:
+            probes take 30 to fit, and others to test, from every class.
     """
 
     models: tuple[str, ...]
@@ -31,6 +33,7 @@ class PaperRun:
     optional: tuple[str, ...] = ()
     images: int | None = None
     minibatch: int = 64
+    per_class: int = 0
 
 
 @dataclass(frozen=True)
