@@ -50,6 +50,8 @@ class Attention:
     mask: int | None
     scale: float | None
     causal: bool = False
+    softmax: int | None = None
+    """The softmax, where a norm between it and `probabilities` makes signed weights of them (Re-attention)."""
 
     @property
     def fused(self) -> bool:
@@ -103,7 +105,17 @@ def _written_out(flow: Flow, softmax: FlowNode) -> Attention | None:
     widths = [size for size in (flow[value].shape or ())[-2:] if size != weighed] or [weighed]
     if _over_channels(flow, right, contracted=contracted, weighed=weighed, width=widths[-1]):
         return None
-    return Attention(left, _untransposed(flow, right), value, product, probabilities, mask=None, scale=None)
+    normed = flow.between(softmax.index, probabilities) & flow.mask(NORMS)
+    return Attention(
+        left,
+        _untransposed(flow, right),
+        value,
+        product,
+        probabilities,
+        mask=None,
+        scale=None,
+        softmax=softmax.index if normed and softmax.shape == flow[probabilities].shape else None,
+    )
 
 
 def _factors(product: FlowNode) -> tuple[int, int]:
@@ -279,6 +291,7 @@ def as_site(flow: Flow, found: Attention, name: str, block: str | None) -> Atten
         fused=found.fused,
         batch_factor=max(query.batch_factor, 1),
         causal=found.causal,
+        softmax=flow[found.softmax].point if found.softmax is not None else None,
     )
 
 

@@ -118,6 +118,8 @@ class AttentionSite:
     batch_factor: int = 1
     causal: bool = False
     """Whether a query sees only keys up to its own place (the fused kernel's `is_causal`)."""
+    softmax: Point | None = None
+    """What the softmax puts out, where a norm on the way to the values makes signed weights of it (Re-attention)."""
 
 
 def _batch_first(tensor: torch.Tensor, batch_dim: int, batch_factor: int, shape: tuple[int, ...]) -> torch.Tensor:

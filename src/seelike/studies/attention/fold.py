@@ -57,7 +57,7 @@ class AttentionFold(Fold):
             self._distances[key] = same.setdefault(where, pixel_distances(site.queries, site.keys))
 
     def readings(self, model: str) -> Iterable[Reading]:
-        return [reading(site) for site in self.placed.get(model, ())]
+        return [reading(site, shares=True) for site in self.placed.get(model, ())]
 
     def read(
         self, model: str, reading: Reading, tensors: tuple[Tensor, ...], minibatch: Minibatch, images: int

@@ -63,6 +63,11 @@ def placed_attentions(
         placed, reasons = place_attentions(anatomy)
         if placed:
             found[model] = placed
+        if any(each.site.softmax is not None for each in placed) and study != "attention-similarity":
+            notes.append(
+                f"{model} mixes and normalises its heads after the softmax, which leaves signed weights; the {study} "
+                "study looks at what the softmax puts out"
+            )
         notes += [f"{model}: {reason}" for reason in reasons]
         if not anatomy.attentions:
             notes.append(f"{model} has no attention sites; the {study} study leaves it out")

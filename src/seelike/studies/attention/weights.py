@@ -19,9 +19,15 @@ Chunk = tuple[slice, slice, Tensor]
 """Rows of the batch, heads, and their weights (rows, heads, queries, keys)."""
 
 
-def reading(placed: PlacedAttention) -> Reading:
-    """What must be read of a site to have its weights, and to check them where they are recomputed."""
+def reading(placed: PlacedAttention, *, shares: bool = False) -> Reading:
+    """What must be read of a site to have its weights, and to check them where they are recomputed.
+
+    These are the weights that meet the values. With `shares` they must say how much of its attention a query gives to
+    each key: where a norm after the softmax makes them signed (Re-attention), that is what the softmax puts out.
+    """
     site = placed.site
+    if shares and site.softmax is not None:
+        return Reading(site.name, (site.softmax,))
     if site.probabilities is not None:
         return Reading(site.name, (site.probabilities,))
     points: tuple[Point, ...] = (site.query, site.key, site.value, site.output)

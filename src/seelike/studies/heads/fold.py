@@ -107,7 +107,7 @@ class HeadFold(Fold):
     def _distances(self, model: str, tensors: tuple[Tensor, ...], images: int) -> Tensor:
         """Attention distance of every image and head, (images, heads)."""
         placed = self.heads[model].placed
-        tensors = tensors[: len(weights_reading(placed).points)]
+        tensors = tensors[: len(weights_reading(placed, shares=True).points)]
         wide = torch.promote_types(tensors[0].dtype, torch.float32)
         distances = pixel_distances(placed.queries, placed.keys).to(tensors[0].device, wide)
         found = torch.empty(images * placed.windows, placed.heads, dtype=torch.float64, device=distances.device)

@@ -95,7 +95,7 @@ def head_site(model: str, anatomy: Anatomy, placed: PlacedAttention, of: Of) -> 
         SeelikeError: the output does not have heads, tokens and channels in this order; with ``projected``, no linear
             layer follows that takes the heads one after the other.
     """
-    points = reading(placed).points
+    points = reading(placed, shares=True).points
     site = placed.site
     points = points if site.output in points else (*points, site.output)
     weight, tensors = _look(anatomy, site)

@@ -61,7 +61,7 @@ class _Looking:
         wanted: dict[str, list[tuple[int, Reading]]] = {}
         for number, site in enumerate(self.views.sites):
             if number in self.views.chosen or self.views.skips is not None:
-                each = reading(site)
+                each = reading(site, shares=True)
                 for point in each.points:
                     wanted.setdefault(point, []).append((number, each))
         return {point: self._receiver(point, sites) for point, sites in wanted.items()}
