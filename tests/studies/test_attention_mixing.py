@@ -17,7 +17,7 @@ HEADS = 4
 
 
 class ReAttention(nn.Module):
-    """Heads of the attention weights are mixed by a matrix, in one of the ways in which people write it; then a norm."""
+    """Heads of the attention weights are mixed by a matrix, in one of the ways that people write it; then a norm."""
 
     def __init__(self, plain: nn.Module, theta: Tensor, how: str, norm: nn.Module) -> None:
         super().__init__()
