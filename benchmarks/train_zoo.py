@@ -86,6 +86,11 @@ def accuracy_table(zoo: dict[str, Member]) -> str:
         cells = [f"{100 * m.test_accuracy:.1f} ± {100 * error(m):.1f}" if m else "" for m in found]
         if any(cells):
             lines.append(f"| {title} (`{name}`) | {' | '.join(cells)} |")
+    lines += ["", "| fine-tuned, % right of the new test images | scenes, other textures | CIFAR-10 |", "|---|---|---|"]
+    for title, name in {"ViT, CLS": "vit-cls", "ResNet": "resnet"}.items():
+        tuned = [zoo.get(f"{name}-to-{where}") for where in ("texturesB", "cifar10")]
+        cells = [f"{100 * m.test_accuracy:.1f} ± {100 * error(m):.1f}" if m else "" for m in tuned]
+        lines.append(f"| {title} (`{name}-to-texturesB`, `-to-cifar10`) | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

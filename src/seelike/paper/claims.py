@@ -78,8 +78,7 @@ def more_data_better_middle(tree: xr.DataTree, roles: Roles) -> list[Finding]:
 
 def far_data_changes_more(tree: xr.DataTree, roles: Roles) -> list[Finding]:
     """G: fine-tuning on images far from the first changes more than on near ones."""
-    near, far = roles["fine-tuned"]
-    before = roles["vit"][0]
+    (before, *_), (near, far) = roles.values()
     a, b = (_scalar(tree[f"reference/{label}"].to_dataset(), "mean") for label in (near, far))
     what = f"Mean CKA with the same blocks of {before}, {near} minus {far}"
     paper = "Figure G.1: natural images change little, medical and satellite images more"

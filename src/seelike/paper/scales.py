@@ -19,6 +19,7 @@ LAB = Scale(
         "resnet-little-data": ("resnet-3",),
         "cuts": ("vit-cls-cut1", "vit-cls-cut6", "vit-cls-cut10"),
         "fine-tuned": ("vit-cls-to-texturesB", "vit-cls-to-cifar10"),
+        "resnet-fine-tuned": ("resnet-to-texturesB", "resnet-to-cifar10"),
         "deepvit": ("deepvit",),
         "pyramid": ("pvt",),
         "hybrid": ("hybrid",),
