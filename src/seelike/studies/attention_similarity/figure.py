@@ -33,7 +33,7 @@ def _draw(datasets: list[xr.Dataset]) -> Figure:
     rows = -(-len(datasets) // columns)
     figure = Figure(figsize=(4.3 * columns + 1, 6.9 * rows), layout="constrained")
     grid = np.array(figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": [1.35, 1] * rows}))
-    image = None
+    lowest, image = _lowest(datasets), None
     for number in range(rows * columns):
         row, column = divmod(number, columns)
         above, below = grid[2 * row, column], grid[2 * row + 1, column]
@@ -41,8 +41,8 @@ def _draw(datasets: list[xr.Dataset]) -> Figure:
             above.set_visible(False)
             below.set_visible(False)
             continue
-        image = _map(above, datasets[number])
-        _curves(below, datasets[number])
+        image = _map(above, datasets[number], lowest)
+        _curves(below, datasets[number], lowest)
     if image is not None:
         bar = figure.colorbar(image, ax=list(grid[::2].reshape(-1)), shrink=0.8, pad=0.01)
         bar.set_label("mean cosine of attention maps")
@@ -50,8 +50,15 @@ def _draw(datasets: list[xr.Dataset]) -> Figure:
     return figure
 
 
-def _map(axes: Axes, dataset: xr.Dataset) -> AxesImage:
-    image = axes.imshow(dataset["similarity"].values, origin="lower", cmap=COLOURS, vmin=0, vmax=1)
+def _lowest(datasets: list[xr.Dataset]) -> float:
+    """Lower end of the scales, 0 or the tenth below what there is: signed weights (Re-attention) can be opposed."""
+    values = [each[name].values for each in datasets for name in ("similarity", "adjacent", "head_similarity_mean")]
+    finite = np.concatenate([each[np.isfinite(each)] for each in values])
+    return min(0.0, float(np.floor(10 * finite.min(initial=0.0)) / 10))
+
+
+def _map(axes: Axes, dataset: xr.Dataset, lowest: float) -> AxesImage:
+    image = axes.imshow(dataset["similarity"].values, origin="lower", cmap=COLOURS, vmin=lowest, vmax=1)
     axes.set_facecolor(UNDEFINED)
     axes.set(xlabel="block", ylabel="block")
     for axis in (axes.xaxis, axes.yaxis):
@@ -62,7 +69,7 @@ def _map(axes: Axes, dataset: xr.Dataset) -> AxesImage:
     return image
 
 
-def _curves(axes: Axes, dataset: xr.Dataset) -> None:
+def _curves(axes: Axes, dataset: xr.Dataset, lowest: float) -> None:
     blocks = np.arange(dataset.sizes["block"])
     error = 1.96 * np.nan_to_num(dataset["adjacent_error"].values)
     style: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.2}
@@ -76,7 +83,7 @@ def _curves(axes: Axes, dataset: xr.Dataset) -> None:
     axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1, label=f"threshold {threshold:g}{counted}")
     axes.set(
         xlim=(-0.5, len(blocks) - 0.5),
-        ylim=(0, 1.05),
+        ylim=(lowest, 1.05),
         xlabel="block, from input to output; bars: 95 % interval",
         ylabel="mean cosine",
     )

@@ -88,7 +88,8 @@ def _change(model: str, kind: str, part: Part, curves: _Curves) -> list[Finding]
         f"branch in the first half of the depth and {_plain(high)} times in the second, a change of "
         f"{_signed(-sign * value, error)}."
     )
-    claim = f"{tokens}: the ratio {'falls' if sign == 1 else 'rises'} from the first half to the second ({KINDS[kind]})"
+    turn = "falls" if sign == 1 else "rises"
+    claim = f"{model}, {tokens}: the ratio {turn} from the first half to the second ({KINDS[kind]})"
     return [
         Finding(
             "skip",
