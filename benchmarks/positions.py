@@ -56,7 +56,7 @@ def resized(name: str, size: int) -> nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["vit-gap", "vit-nopos", "cpvt-gap"])
+    parser.add_argument("--models", nargs="+", default=["vit-gap", "vit-nopos", "vit-sincos", "cpvt-gap"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 40, 48, 64])
     parser.add_argument("--images", type=int, default=2000)
     arguments = parser.parse_args()
