@@ -167,6 +167,15 @@ def test_probes_get_as_many_images_of_each_class_as_they_need() -> None:
     assert limit_of(RUNS["weights"], Paper("imagenet"), imagenet) == limit_of(pair, Paper("imagenet"), imagenet)
 
 
+def test_models_that_stand_apart_are_not_compared(tmp_path: Path) -> None:
+    make_paper(["fig3"], tmp_path, SMALL)
+    findings = [each for each in json.loads((tmp_path / "findings.json").read_text()) if each["figure"] == "fig3"]
+    pairs = [set(each["models"]) for each in findings if len(each["models"]) == 2]
+    assert {"vit-cls", "vit-cls-3"} in pairs
+    assert not any("vit-tiny" in pair for pair in pairs)
+    assert any(each["models"] == ["vit-tiny"] for each in findings)
+
+
 @pytest.fixture
 def small_imagenet(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Put small architectures of timm in the place of the paper's, at scale imagenet with so many classes."""

@@ -68,6 +68,7 @@ FIGURES: dict[str, PaperFigure] = {
         "attention",
         ("attention",),
         ("attention*",),
+        apart=("small-vit", "huge-vit"),  # trained on as much data: Figure 4 says nothing of them and the ViT
     ),
     "fig5": PaperFigure(
         "Local and global heads of the first block against the ResNet's first units",
@@ -173,6 +174,7 @@ FIGURES: dict[str, PaperFigure] = {
         "sizes",
         ("similarity",),
         ("similarity",),
+        statistics=("ends_similarity", "block_contrast"),
     ),
     "figH": PaperFigure(
         "MLP-Mixer with itself, with a ViT and with a ResNet (Figures H.1, H.2)",

@@ -221,5 +221,7 @@ def _show(name: str, figure: PaperFigure, tree: xr.DataTree, players: Players, o
     record = json.loads(tree.attrs["run"])
     labels = iter(record["models"])  # in the order of the specs, and fit for paths
     roles = {role: tuple(islice(labels, len(names))) for role, names in players.roles.items()}
+    apart = {label for role in figure.apart for label in roles.get(role, ())}
+    findings = [each for each in findings if len(each.models) == 1 or not apart.intersection(each.models)]
     findings += [each for claim in figure.claims for each in claim(tree, roles)]
     return Shown(name, figure, files, findings, record, f"runs/{figure.run}", players.skipped)

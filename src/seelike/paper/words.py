@@ -46,6 +46,8 @@ class PaperFigure:
         stems: globs over the names of the studies' figures, in the order of the page.
         claims: that it tests beside those which the studies' own findings test.
         statistics: of the studies' findings that belong to it; () for all.
+        apart: roles that are shown beside the others: findings that compare their models with other ones test
+            something that the paper does not say.
     """
 
     title: str
@@ -55,6 +57,7 @@ class PaperFigure:
     stems: tuple[str, ...]
     claims: tuple[Claim, ...] = ()
     statistics: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
