@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,7 +203,7 @@ def test_every_study_of_the_imagenet_scale_runs_on_imagenet(
     )
     found = {each["figure"] for each in json.loads((tmp_path / "findings.json").read_text())}
     assert found == {*figures} - {"maps"}  # which claims nothing without masks of the objects
-    assert all(FIGURES[name].title in page.read_text() for name in figures)
+    assert all(FIGURES[name].title in html.unescape(page.read_text()) for name in figures)
     assert page.read_text().count("data:image/png;base64,") >= len(figures)
 
 
