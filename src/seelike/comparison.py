@@ -81,10 +81,14 @@ def compare(
         raise SeelikeError("to resume a run its folder must be given (--out DIR)")
     if folder is not None:
         folder.prepare(resume=resume, overwrite=overwrite)
-    progress = progress or Silent()
-    source = _source(images, studies, limit)
-    loaded = load_models(models, device, tensor_shape(source))
-    return _Run(loaded, source, studies, options).go(folder, resume, progress)
+    try:
+        source = _source(images, studies, limit)
+        loaded = load_models(models, device, tensor_shape(source))
+        return _Run(loaded, source, studies, options).go(folder, resume, progress or Silent())
+    except BaseException:
+        if folder is not None:
+            folder.abandon()
+        raise
 
 
 def _source(images: Any, studies: Sequence[Study], limit: int | None) -> Images:

@@ -213,3 +213,17 @@ def test_ctrl_c_while_torch_is_imported_says_that_it_stopped() -> None:
     code += "builtins.__import__ = stop\nfrom seelike.cli import main\nmain()\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_and_loses_nothing(seelike_command, tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    wrong = ("compare", SMALL, "--images", "scenes:test?n=16,size=160", "--minibatch", "8", "--layers", "zzz")
+    seelike_command(*wrong, "--out", str(new), status=2)
+    assert not new.exists()
+    right = (*wrong[:-1], "blocks")
+    seelike_command(*right, "--out", str(old))
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    seelike_command(*wrong, "--out", str(old), "--overwrite", status=2)
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+    seelike_command(*right[:-2], "--studies", "skip", "--out", str(old), "--overwrite")
+    assert {path.stem.partition("-")[0] for path in (old / "figures").iterdir()} == {"skip"}

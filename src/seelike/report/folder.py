@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.made = False
 
     @property
     def state(self) -> Path:
@@ -34,12 +36,13 @@ class RunFolder:
         return self.path / STATE
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Make sure that results can be written here, before any work.
+        """Make sure that results can be written here, before any work. What is here stays until `write` replaces it.
 
         Raises:
             SeelikeError: not a folder, not writable, holds another run or files that are not ours.
         """
         try:
+            self.made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path):
                 pass
@@ -58,16 +61,12 @@ class RunFolder:
             holds = "an interrupted run" if only_state else f"a run already ({', '.join(present)})"
             way = "go on with --resume, start over with --overwrite" if only_state else "replace it with --overwrite"
             raise SeelikeError(f"--out {self.path} holds {holds}; {way}, or choose another folder")
-        if overwrite and not resume:
-            self._clear()
 
-    def _clear(self) -> None:
-        for name in OURS:
-            path = self.path / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    def abandon(self) -> None:
+        """Take the folder away again where `prepare` made it and nothing was written."""
+        if self.made:
+            with contextlib.suppress(OSError):  # there is something in it
+                self.path.rmdir()
 
     def write(
         self, results: xr.DataTree, figures: Mapping[str, Figure], findings: Sequence[Finding], run: Mapping[str, Any]
@@ -80,6 +79,7 @@ class RunFolder:
         notes: list[str] = []
         try:
             self._put(RESULTS, lambda path: write_results(results, path))
+            shutil.rmtree(self.path / "figures", ignore_errors=True)  # another run may have had others
             (self.path / "figures").mkdir(exist_ok=True)
             for stem, figure in figures.items():
                 for suffix in ("png", "svg"):
@@ -90,6 +90,8 @@ class RunFolder:
             page = render_page(results, self.path / "figures", findings, run, notes)
             if page is not None:
                 self._put("report.html", lambda path: path.write_text(page, encoding="utf-8"))
+            else:
+                (self.path / "report.html").unlink(missing_ok=True)
         except OSError as error:
             raise SeelikeError(
                 f"the results could not be written to {self.path} ({error.strerror or error}); what was measured is "
