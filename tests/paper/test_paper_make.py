@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from seelike.cli.app import app
 from seelike.errors import SeelikeError
 from seelike.images import load_images
+from seelike.interrupts import Interrupted
 from seelike.models import zoo
 from seelike.paper import ALSO, FIGURES, SCALES, Paper, choose_figures, make_paper, missing_recipes
 from seelike.paper.cast import find_players
@@ -99,6 +100,22 @@ def test_a_finished_run_is_used_again_and_another_one_is_not(made: Path) -> None
     assert results.stat().st_mtime_ns == before
     make_paper(["figH"], made.parent, Paper(images="scenes:test?n=130", trained=Path("nowhere")))
     assert results.stat().st_mtime_ns != before
+
+
+def test_an_older_run_is_not_taken_for_an_interrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_paper(["cost"], tmp_path, SMALL)
+    monkeypatch.setattr("seelike.paper.make.version", lambda _: "another")  # whose results may differ
+    asked: list[bool] = []
+
+    def stop(*_: Any, **options: Any) -> None:
+        asked.append(options["resume"])
+        raise Interrupted
+
+    monkeypatch.setattr("seelike.paper.make.compare", stop)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            make_paper(["cost"], tmp_path, SMALL)
+    assert asked == [False, True]
 
 
 def test_a_missing_model_is_named_with_the_command_that_trains_it(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 
 import seelike
+from ctrl_c import StopAfter
 from nets import pictures, small_net, tiny_vit
 from seelike.comparison import compare
 from seelike.errors import SeelikeError
@@ -37,25 +36,6 @@ def maps(tree) -> list[np.ndarray]:
 
 def same(a, b) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(maps(a), maps(b), strict=True))
-
-
-class StopAfter:
-    """Presses Ctrl-C once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.left = images
-        self.told: list[str] = []
-
-    def start(self, images: int, done: int) -> None:
-        self.done = done
-
-    def advance(self, images: int) -> None:
-        self.left -= images
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def tell(self, sentence: str) -> None:
-        self.told.append(sentence)
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -206,3 +186,20 @@ def test_repeats_draw_fresh_images_and_report_their_spread(models, images) -> No
     np.testing.assert_allclose(result["cka"], np.mean(each, 0), atol=1e-12)
     np.testing.assert_allclose(result["cka_repeat_sd"], np.std(each, 0, ddof=1), atol=1e-9)
     assert result.attrs["images"] == 40
+
+
+def test_an_interrupted_overwrite_keeps_the_old_results_until_it_is_gone_on_with(
+    models, images, tmp_path: Path
+) -> None:
+    compare(models, images, STUDY, tmp_path, minibatch=8, seed=1)
+    old = (tmp_path / "results.nc").read_bytes()
+    with pytest.raises(Interrupted):
+        compare(models, images, STUDY, tmp_path, minibatch=8, batch=8, overwrite=True, progress=StopAfter(16))
+    assert (tmp_path / "results.nc").read_bytes() == old
+    with pytest.raises(SeelikeError, match="holds an interrupted run; go on with --resume"):
+        compare(models, images, STUDY, tmp_path, minibatch=8)
+    watcher = StopAfter(10**6)
+    compare(models, images, STUDY, tmp_path, minibatch=8, batch=8, resume=True, progress=watcher)
+    assert watcher.done == 16
+    assert (tmp_path / "results.nc").read_bytes() != old
+    assert not (tmp_path / "state").exists()

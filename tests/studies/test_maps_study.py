@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import seelike
+from ctrl_c import StopAfter
 from nets import pictures, small_net, tiny_vit
 from seelike.errors import SeelikeError
-from seelike.passes import Interrupted, Silent
+from seelike.passes import Interrupted
 from seelike.studies import Design, Minibatch, Samples
 from seelike.studies.maps import fold as fold_module
 from seelike.studies.maps.pixels import NORMALISATIONS, SCALES, STRETCHED, as_picture
@@ -226,21 +225,6 @@ def test_unreadable_pictures_are_left_out_and_named(vit: Any, tmp_path: Path) ->
     tree = seelike.compare(vit, f"folder:{tmp_path}", [seelike.AttentionMaps()], on_bad_image="skip")
     assert sorted(tree["maps/vit"]["image"].values) == ["a.png", "c.png", "d.png"]
     assert "no attention maps of b.png" in tree.attrs["run"]
-
-
-class StopAfter(Silent):
-    """Presses Ctrl-C once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.left, self.done = images, 0
-
-    def start(self, images: int, done: int) -> None:
-        self.done = done
-
-    def advance(self, images: int) -> None:
-        self.left -= images
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_interrupted_and_resumed_is_the_same(vit: Any, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 import seelike
+from ctrl_c import StopAfter
 from nets import pictures, small_net, tiny_vit
 from seelike.errors import SeelikeError
 from seelike.images import partition
@@ -198,22 +197,6 @@ def test_scale_of_a_layer_does_not_matter() -> None:
         scaled.stem[0].bias *= 50
     a, b = (probe(n, x, labels, layers=("stem.0",)) for n in (net, scaled))
     np.testing.assert_allclose(a["accuracy"], b["accuracy"], atol=1.01 / a.attrs["images_evaluated"])
-
-
-class StopAfter:
-    """Presses Ctrl-C once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.left = images
-
-    def start(self, images: int, done: int) -> None: ...
-
-    def advance(self, images: int) -> None:
-        self.left -= images
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def tell(self, sentence: str) -> None: ...
 
 
 @pytest.mark.parametrize("options", [{"shots": 6, "draws": 2}, {"shots": None}])

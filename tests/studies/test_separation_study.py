@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 import seelike
+from ctrl_c import StopAfter
 from nets import pictures, small_net, tiny_vit
 from seelike.errors import SeelikeError
 from seelike.images import partition
@@ -125,22 +124,6 @@ def test_errors_cover_other_images() -> None:
 
 LABELS = [i % 3 for i in range(240)]
 PROTOTYPES = pictures(3, seed=7)
-
-
-class StopAfter:
-    """Presses Ctrl-C once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.left = images
-
-    def start(self, images: int, done: int) -> None: ...
-
-    def advance(self, images: int) -> None:
-        self.left -= images
-        if self.left <= 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def tell(self, sentence: str) -> None: ...
 
 
 def test_a_resumed_run_gives_the_same_bits(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from timm.models.mlp_mixer import MlpMixer
 from torch import Tensor, nn
 
 import seelike
+from ctrl_c import StopAfter
 from nets import pictures, small_net, tiny_vit
 from seelike.anatomy import read_anatomy
 from seelike.errors import SeelikeError
@@ -366,33 +365,14 @@ def test_a_sum_whose_channels_are_unknown_is_left_out_and_said(images: Tensor) -
         seelike.compare(seelike.Model(Volume(), (3, 32, 32), "volume"), images, [seelike.SkipRatio()], minibatch=8)
 
 
-class StopsAt:
-    """Presses Ctrl-C once so many images are done."""
-
-    def __init__(self, images: int) -> None:
-        self.left = images
-
-    def start(self, images: int, done: int) -> None:
-        del images
-        self.done = done
-
-    def advance(self, images: int) -> None:
-        self.left -= images
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def tell(self, sentence: str) -> None:
-        pass
-
-
 def test_a_run_that_was_stopped_and_resumed_is_the_same_and_is_written(
     tmp_path: Path, tree: xr.DataTree, images: Tensor, vit_model: seelike.Model, net_model: seelike.Model
 ) -> None:
     options: dict[str, Any] = {"minibatch": 8, "batch": 8, "out": tmp_path / "run"}
     study, models = [seelike.SkipRatio()], [vit_model, net_model]
     with pytest.raises(Interrupted):
-        seelike.compare(models, images, study, progress=StopsAt(16), **options)
-    watcher = StopsAt(0)
+        seelike.compare(models, images, study, progress=StopAfter(16), **options)
+    watcher = StopAfter(10**6)
     seelike.compare(models, images, study, resume=True, progress=watcher, **options)
     assert watcher.done == 16
     again = seelike.open_results(tmp_path / "run")

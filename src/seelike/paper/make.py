@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -24,6 +25,7 @@ from seelike.paper.scales import SCALES
 from seelike.paper.words import PaperFigure, PaperRun, Scale
 from seelike.passes import Progress, Silent
 from seelike.report import open_results
+from seelike.report.folder import RESULTS, STATE
 from seelike.studies import STUDIES, Finding
 from seelike.studies.parameters import make_studies
 
@@ -170,10 +172,13 @@ def _results(
     key_file = out / "runs" / f"{name}.{KEY}"
     key = _key(run, players, spec, paper, scale)
     same = key_file.exists() and key_file.read_text(encoding="utf-8") == key
-    if same and (folder / "results.nc").exists():
+    if same and (folder / RESULTS).exists():
         return open_results(folder)
     progress.tell(f"run {name}: {', '.join(players.specs)}; studies {', '.join(run.studies)}")
     folder.mkdir(parents=True, exist_ok=True)
+    if not same:  # what is here must not be taken for this run when it is interrupted
+        (folder / RESULTS).unlink(missing_ok=True)
+        shutil.rmtree(folder / STATE, ignore_errors=True)
     key_file.write_text(key, encoding="utf-8")
     return compare(
         players.specs,

@@ -57,9 +57,9 @@ class RunFolder:
                 f"--out {self.path} is not empty ({', '.join(foreign[:3])}); choose an empty or new folder"
             )
         if present and not (resume or overwrite):
-            only_state = present == [STATE]
-            holds = "an interrupted run" if only_state else f"a run already ({', '.join(present)})"
-            way = "go on with --resume, start over with --overwrite" if only_state else "replace it with --overwrite"
+            interrupted = STATE in present
+            holds = "an interrupted run" if interrupted else f"a run already ({', '.join(present)})"
+            way = "go on with --resume, start over with --overwrite" if interrupted else "replace it with --overwrite"
             raise SeelikeError(f"--out {self.path} holds {holds}; {way}, or choose another folder")
 
     def abandon(self) -> None:
